@@ -1,0 +1,302 @@
+package wschannels
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"path"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/google/uuid"
+)
+
+// A ChannelBox holds channels, the groups they are in, the groups' histories, and the
+// mailboxes of users who are away. It is an [http.Handler] that accepts channels in
+// event mode; [ChannelBox.Handler] makes others. A box has no global state: two of
+// them know nothing of each other, unless they share a [Broker].
+//
+// All methods may be called concurrently.
+type ChannelBox struct {
+	opts     Options // with defaults
+	channel  *ChannelOptions
+	broker   Broker
+	ours     bool // the broker is the box's own, to close
+	rooms    *rooms
+	registry *Registry
+	users    *users
+	timers   timers
+	counters counters
+
+	phase atomic.Int32
+
+	mu   sync.Mutex            // guards what follows; taken before the registry's
+	live map[*Channel]struct{} // channels whose last event has yet to return
+	gone Stats                 // what channels counted that are not live any more
+}
+
+// The phases of a box.
+const (
+	running  = iota
+	draining // no new channels
+	shutDown // nothing any more
+)
+
+// Options configures [New]. The zero value means all defaults.
+type Options struct {
+	Channel ChannelOptions          // defaults of the channels that the box accepts
+	Accept  websocket.AcceptOptions // origin patterns, subprotocols, compression
+	Events  Events                  // of all channels in the box
+
+	History           HistoryLimits // per group
+	HistoryTotalBytes int           // of all groups together. 0: 256 MiB; the least recently written group goes first
+
+	MailboxBytes int           // per user, counted as HistoryLimits.Bytes; oldest out first. 0: 64 KiB; negative: no mailboxes
+	MailboxTTL   time.Duration // 0: 1 h
+	MaxMailboxes int           // 0: 10,000; the least recently used goes first
+
+	// MaxChannels limits how many channels may be in the box. Past it requests get
+	// 503 (1013 if it filled during the upgrade), and Add ErrTooManyChannels.
+	// 0: no limit.
+	MaxChannels int
+
+	MaxGroupsPerChannel int // 0: 128; ErrTooManyGroups
+	MaxGroups           int // with members or history. 0: 1,000,000; ErrTooManyGroups
+
+	// Broker carries group messages between boxes. Nil: a [MemoryBroker] of the
+	// box's own. The box does not close a broker that it was given, and History,
+	// HistoryTotalBytes are then that one's business.
+	Broker Broker
+
+	Logger *slog.Logger // gets what OnError gets, without payloads. Nil: silent
+}
+
+// New returns an empty box. Options that cannot be honoured are an error.
+func New(opts *Options) (*ChannelBox, error) {
+	b := &ChannelBox{
+		registry: NewRegistry(),
+		live:     make(map[*Channel]struct{}),
+	}
+	if opts != nil {
+		b.opts = *opts
+	}
+	if err := b.opts.setDefaults(); err != nil {
+		return nil, err
+	}
+	var err error
+	if b.channel, err = b.opts.Channel.resolve(); err != nil {
+		return nil, err
+	}
+	b.broker = b.opts.Broker
+	if b.broker == nil {
+		b.ours = true
+		b.broker, err = NewMemoryBroker(&MemoryBrokerOptions{
+			History: b.opts.History, HistoryBytes: b.opts.HistoryTotalBytes, MaxGroups: b.opts.MaxGroups,
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	b.rooms = newRooms(b.broker, b.opts.Channel.Codec)
+	b.rooms.perChannel = b.opts.MaxGroupsPerChannel
+	b.rooms.max = b.opts.MaxGroups
+	b.users = newUsers(&b.opts, &b.timers)
+	return b, nil
+}
+
+func (o *Options) setDefaults() error {
+	for _, n := range []struct {
+		name  string
+		value int
+	}{
+		{"HistoryTotalBytes", o.HistoryTotalBytes}, {"MailboxTTL", int(o.MailboxTTL)}, {"MaxMailboxes", o.MaxMailboxes},
+		{"MaxChannels", o.MaxChannels}, {"MaxGroupsPerChannel", o.MaxGroupsPerChannel}, {"MaxGroups", o.MaxGroups},
+	} {
+		if n.value < 0 {
+			return badOption("Options."+n.name, "is negative")
+		}
+	}
+	if o.Channel.ID != uuid.Nil {
+		return badOption("Options.Channel.ID", "would be that of every channel")
+	}
+	for _, p := range o.Accept.OriginPatterns {
+		if _, err := path.Match(p, ""); err != nil || p == "" {
+			return badOption("Options.Accept.OriginPatterns", fmt.Sprintf("has a malformed pattern %q", p))
+		}
+	}
+	if _, err := o.History.resolve(); err != nil {
+		return err
+	}
+	o.Accept.OriginPatterns = slices.Clone(o.Accept.OriginPatterns)
+	o.Accept.Subprotocols = slices.Clone(o.Accept.Subprotocols)
+	o.MailboxBytes = cmp.Or(o.MailboxBytes, 64<<10)
+	o.MailboxTTL = cmp.Or(o.MailboxTTL, time.Hour)
+	o.MaxMailboxes = cmp.Or(o.MaxMailboxes, 10_000)
+	o.MaxGroupsPerChannel = cmp.Or(o.MaxGroupsPerChannel, 128)
+	o.MaxGroups = cmp.Or(o.MaxGroups, 1_000_000)
+	if o.Accept.InsecureSkipVerify && o.Logger != nil {
+		o.Logger.Warn("wschannels: InsecureSkipVerify: pages of any origin may connect with their users' cookies")
+	}
+	return nil
+}
+
+// Join makes c a member of group. If opts asks for saved messages, they are queued
+// before anything live, without gap or duplicate; Join waits for room in c's queue
+// until ctx ends, and then c is not a member.
+//
+// The name of a group has 1 to 255 bytes of UTF-8 without control characters, else the
+// error is [ErrInvalidGroup]. A channel that is not in the box is [ErrNoSuchChannel].
+func (b *ChannelBox) Join(ctx context.Context, c *Channel, group string, opts *JoinOptions) (JoinResult, error) {
+	switch {
+	case b.isShutDown():
+		return JoinResult{}, ErrClosed
+	case c == nil:
+		return JoinResult{}, errNilChannel
+	case c.Err() != nil:
+		return JoinResult{}, c.Err()
+	case !b.has(c):
+		return JoinResult{}, ErrNoSuchChannel
+	}
+	return b.rooms.join(ctx, c, group, opts)
+}
+
+// Leave ends c's membership of group. It waits for nothing; ctx may have ended.
+func (b *ChannelBox) Leave(ctx context.Context, c *Channel, group string) (RemoveStatus, error) {
+	switch {
+	case b.isShutDown():
+		return NoSuchGroup, ErrClosed
+	case c == nil:
+		return 0, errNilChannel
+	case !validName(group):
+		return 0, ErrInvalidGroup
+	}
+	return b.rooms.leave(c, group), nil
+}
+
+// GroupSend sends payload to every member of group, in one order for all of them,
+// which is the history's. It does not wait for members: what happens to one whose queue
+// is full is its SlowPolicy's to say, and the result's to tell. A payload that cannot
+// be encoded for some member is a *[PayloadError], and reaches nobody. A group without
+// members is no error.
+func (b *ChannelBox) GroupSend(ctx context.Context, group string, payload any, opts *SendOptions) (SendResult, error) {
+	if b.isShutDown() {
+		return SendResult{}, ErrClosed
+	}
+	return b.rooms.send(ctx, group, payload, opts)
+}
+
+// SendTo is [Channel.Send] on the channel with that ID; [ErrNoSuchChannel] if the box
+// has none.
+func (b *ChannelBox) SendTo(ctx context.Context, id uuid.UUID, payload any) error {
+	if b.isShutDown() {
+		return ErrClosed
+	}
+	c, ok := b.registry.Get(id)
+	if !ok {
+		return ErrNoSuchChannel
+	}
+	return c.Send(ctx, payload)
+}
+
+// SendToUser sends payload to every channel of user, as GroupSend does to members.
+// With none connected it waits in the user's mailbox, and is delivered, in order and
+// before anything newer, to the next channel that becomes theirs. A message that is
+// alone over MailboxBytes is not kept: the result has neither Queued nor Waiting.
+func (b *ChannelBox) SendToUser(ctx context.Context, user string, payload any) (SendResult, error) {
+	if b.isShutDown() {
+		return SendResult{}, ErrClosed
+	}
+	return b.users.send(ctx, user, payload)
+}
+
+// Group returns a handle on the group of that name, which need not exist.
+func (b *ChannelBox) Group(name string) (*Group, error) {
+	if !validName(name) {
+		return nil, ErrInvalidGroup
+	}
+	return &Group{name: name, rooms: b.rooms, box: b}, nil
+}
+
+// Groups returns the groups with local members, and how many each has.
+func (b *ChannelBox) Groups() map[string]int { return b.rooms.sizes() }
+
+// Members returns the local members of group as they are now, in no order.
+func (b *ChannelBox) Members(group string) []*Channel { return b.rooms.members(group) }
+
+// Channel returns the channel with that ID.
+func (b *ChannelBox) Channel(id uuid.UUID) (*Channel, bool) { return b.registry.Get(id) }
+
+// Channels returns the channels in the box as they are now, in no order.
+func (b *ChannelBox) Channels() []*Channel { return b.registry.All() }
+
+// History returns the saved messages of group that opts selects (nil: all), oldest
+// first. A group without history has none; that is no error.
+func (b *ChannelBox) History(ctx context.Context, group string, opts *HistoryOptions) ([]Message, error) {
+	if err := b.check(group); err != nil {
+		return nil, err
+	}
+	if opts != nil && opts.Last < 0 {
+		return nil, badOption("HistoryOptions.Last", "is negative")
+	}
+	page, err := b.broker.History(ctx, group, opts)
+	for i := range page.Messages {
+		page.Messages[i].codec = b.opts.Channel.Codec
+	}
+	return page.Messages, err
+}
+
+// Position returns group's current place.
+func (b *ChannelBox) Position(ctx context.Context, group string) (Position, error) {
+	if err := b.check(group); err != nil {
+		return Position{}, err
+	}
+	return b.broker.Position(ctx, group)
+}
+
+// FlushHistory forgets the history of the named groups; none named: of all. Their Seq
+// goes on, and a client that comes back from before is not Recovered.
+func (b *ChannelBox) FlushHistory(ctx context.Context, groups ...string) error {
+	if err := b.check(groups...); err != nil {
+		return err
+	}
+	return b.broker.Flush(ctx, groups...)
+}
+
+// FlushGroups takes every channel out of every group. Their connections stay open.
+func (b *ChannelBox) FlushGroups(ctx context.Context) error {
+	if err := b.check(); err != nil {
+		return err
+	}
+	for _, r := range b.rooms.all() {
+		for _, c := range r.channels() {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			b.rooms.leave(c, r.name)
+		}
+	}
+	return nil
+}
+
+func (b *ChannelBox) check(groups ...string) error {
+	if b.isShutDown() {
+		return ErrClosed
+	}
+	for _, g := range groups {
+		if !validName(g) {
+			return ErrInvalidGroup
+		}
+	}
+	return nil
+}
+
+func (b *ChannelBox) isShutDown() bool { return b.phase.Load() == shutDown }
+
+func (b *ChannelBox) has(c *Channel) bool {
+	got, ok := b.registry.Get(c.id)
+	return ok && got == c
+}

@@ -1,0 +1,69 @@
+package wschannels
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+)
+
+// A Broker carries group messages between boxes, gives each its place in its group's
+// order, and keeps the groups' history. A box without one of its own uses a
+// [MemoryBroker]. All methods may be called concurrently. One that may block returns
+// when ctx ends, with its cause.
+type Broker interface {
+	// Publish gives p the next place of its group: it sets Seq and Epoch, and Saved
+	// if p.Save and the history took it. Every subscriber of the group gets p, those
+	// of this process this very *Publication, before Publish returns. A failed
+	// Publish has published nothing.
+	Publish(ctx context.Context, p *Publication) error
+
+	// Subscribe hands what is published to group from now on to s, in order of Seq,
+	// one at a time. Unsubscribe ends that. Subscribing twice is subscribing once.
+	Subscribe(ctx context.Context, group string, s Subscriber) error
+	Unsubscribe(ctx context.Context, group string, s Subscriber) error
+
+	// Position returns the group's current place; Seq is 0 before the first message.
+	Position(ctx context.Context, group string) (Position, error)
+
+	// History returns what opts asks for, oldest first, and the position at which it
+	// was complete.
+	History(ctx context.Context, group string, opts *HistoryOptions) (HistoryPage, error)
+
+	// Flush forgets the history of the named groups; none named: of all. Seq goes on.
+	Flush(ctx context.Context, groups ...string) error
+
+	// Close ends all subscriptions. Later calls return ErrClosed.
+	Close(ctx context.Context) error
+}
+
+// A Subscriber gets the messages of a group. Deliver does not block and must not
+// call the Broker; it may read p until it returns, and keep its Message.
+type Subscriber interface {
+	Deliver(p *Publication)
+}
+
+// A Publication is a group message on its way through a [Broker].
+type Publication struct {
+	Message // Seq is the broker's to set
+
+	Epoch  string      // set by the broker
+	Save   bool        // keep it in the history
+	Saved  bool        // set by the broker
+	Except []uuid.UUID // channels that do not get it
+
+	local *fanout // what the box that sent it knows, and wants to know
+}
+
+// A HistoryPage is part of a group's history.
+type HistoryPage struct {
+	Messages []Message
+	Position Position // of the group when Messages was read
+	Complete bool     // no saved message between After and Position is missing
+}
+
+// A Position is a place in a group's order. A client that comes back with the last
+// one it saw gets what it missed.
+type Position struct {
+	Epoch string // changes when the group's order starts anew
+	Seq   uint64 // of the last message
+}

@@ -1,0 +1,305 @@
+package wschannels
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// ErrInvalidCloseCode is returned by Close and CloseAll for a code that may not be
+// sent (RFC 6455 section 7.4).
+var ErrInvalidCloseCode = errors.New("wschannels: invalid close code")
+
+// How a channel's connection ends.
+type ending uint8
+
+const (
+	graceful ending = iota // what is queued, then a close frame, then the peer's answer
+	prompt                 // the same without what is queued
+	echo                   // the answer to the peer's close frame
+	cut                    // nothing
+)
+
+// abandonment is how long after the connection was aborted its Read and Write may
+// still take, before they are left to themselves. Only a Conn that breaks its
+// contract needs it.
+const abandonment = time.Second
+
+// Close closes the channel: it sends what is queued, then the close frame, and waits
+// for the answer, all within CloseTimeout; the connection is gone afterwards,
+// whatever the peer does.
+//
+// Nil means that the peer answered, or that the channel was closed before: then Close
+// waits until it is gone. A code that may not be sent is [ErrInvalidCloseCode], and
+// the channel closes with 1011; a reason is cut to 123 bytes between two runes.
+func (c *Channel) Close(code websocket.StatusCode, reason string) error {
+	end, bad := closing(code, reason)
+	if !c.begin(end, false) {
+		<-c.gone
+		return bad
+	}
+	c.finish(graceful)
+	if bad != nil {
+		return bad
+	}
+	if err := c.link.farewellErr(); err != nil {
+		return fmt.Errorf("wschannels: close: %w", err)
+	}
+	if c.link.readsAnswer() && !c.answered.Load() {
+		return fmt.Errorf("wschannels: close: no answer from the peer: %w", io.ErrUnexpectedEOF)
+	}
+	return nil
+}
+
+// closing returns the end that a local close with code and reason makes.
+func closing(code websocket.StatusCode, reason string) (*CloseError, error) {
+	if !sendable(code) {
+		return &CloseError{Code: websocket.StatusInternalError}, fmt.Errorf("%w: %d", ErrInvalidCloseCode, code)
+	}
+	return &CloseError{Code: code, Reason: cutReason(reason)}, nil
+}
+
+// CloseNow closes the connection without sending what is queued and without a close
+// frame: [Channel.Err] has code 1006. It also ends a Close that is under way. It
+// does not wait for the peer.
+func (c *Channel) CloseNow() error {
+	if c.begin(&CloseError{Code: websocket.StatusAbnormalClosure}, false) {
+		c.finish(cut)
+		return nil
+	}
+	c.link.abort()
+	<-c.gone
+	return nil
+}
+
+// closeAsync begins to close with end and leaves the rest to a goroutine.
+func (c *Channel) closeAsync(end *CloseError, how ending) bool {
+	began := c.begin(end, false)
+	if began {
+		go c.finish(how) // ends within CloseTimeout
+	}
+	return began
+}
+
+// begin is the start of closing: from here on the channel is closed for everybody,
+// is in no group and in no registry, and takes nothing more. Only the first call
+// returns true; its caller sees to it that finish is called, once. reader says that
+// the caller is what reads the connection, and will go on.
+func (c *Channel) begin(end *CloseError, reader bool) bool {
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return false
+	}
+	c.err = end
+	takeOver := !c.inRead && !reader
+	names := c.roomNames()
+	rooms, registries := c.rooms, c.registry
+	c.rooms, c.registry = nil, nil
+	if len(names) > 0 {
+		c.left = names
+	}
+	alarms, alarm, box := c.timers, c.alarm, c.box
+	c.mu.Unlock()
+
+	c.queue.refuse()
+	c.cancel(end)
+	alarms.stop(alarm)
+	for _, m := range rooms {
+		m.room.drop(m)
+	}
+	for _, r := range registries {
+		r.Remove(c)
+	}
+	if box != nil {
+		box.channelCloses(c, end)
+	}
+	if takeOver {
+		go c.drain() // ends with the connection
+	}
+	return true
+}
+
+// finish takes the connection down, within CloseTimeout and a little, and hands back
+// what was not written.
+func (c *Channel) finish(how ending) {
+	end := c.err // set by begin, and never again
+	timer := time.NewTimer(c.opts.CloseTimeout)
+	defer timer.Stop()
+	switch how {
+	case graceful, prompt:
+		c.queue.finish(&farewell{
+			code: end.Code, reason: end.Reason, last: how == graceful,
+			wire: controlFrame(opClose, closePayload(end.Code, end.Reason)),
+		})
+		answer := c.read
+		if !c.link.readsAnswer() {
+			answer = nil
+		}
+		c.await(timer.C, answer)
+	case echo:
+		c.await(timer.C, nil)
+	}
+	c.link.abort()
+	timer.Reset(abandonment)
+	c.await(timer.C, c.read)
+
+	c.giveBack(c.queue.terminate())
+	c.mu.Lock()
+	served := c.served
+	close(c.gone)
+	c.mu.Unlock()
+	if !served {
+		go c.retire() // the last of the channel's goroutines
+	}
+}
+
+// await waits until the writer has stopped and, unless it is nil, answer is closed,
+// or time is up.
+func (c *Channel) await(timeUp <-chan time.Time, answer <-chan struct{}) {
+	quiet := c.queue.quiet()
+	for quiet != nil || answer != nil {
+		select {
+		case <-quiet:
+			quiet = nil
+		case <-answer:
+			answer = nil
+		case <-timeUp:
+			return
+		}
+	}
+}
+
+// retire is the very end: the last events, and nothing counts the channel any more.
+func (c *Channel) retire() {
+	c.mu.Lock()
+	box, refused := c.box, c.box != nil && !c.entered
+	c.mu.Unlock()
+	if !refused {
+		if c.fault.Load() {
+			c.report(c.err)
+		}
+		c.fireDisconnect()
+	}
+	if box != nil {
+		box.channelGone(c)
+	}
+	c.mu.Lock()
+	c.left = nil
+	defer c.mu.Unlock()
+	c.retired = true
+	if c.waiters != nil {
+		close(c.waiters)
+	}
+}
+
+// whenRetired returns a channel that is closed once retire is done.
+func (c *Channel) whenRetired() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.waiters == nil {
+		c.waiters = make(chan struct{})
+		if c.retired {
+			close(c.waiters)
+		}
+	}
+	return c.waiters
+}
+
+// heartbeat is what is known about the peer's being alive.
+type heartbeat struct {
+	pinged  int64 // when the last ping was sent
+	staleAt int64 // when it must have been answered
+	again   bool  // a second ping was sent
+}
+
+// startTimers puts the channel's deadlines under t.
+func (c *Channel) startTimers(t *timers) {
+	a := &alarm{wake: c.tick}
+	c.mu.Lock()
+	old, oldAlarm := c.timers, c.alarm
+	c.timers, c.alarm = t, a
+	closed := c.err != nil
+	c.mu.Unlock()
+	if old != nil {
+		old.stop(oldAlarm)
+	}
+	if !closed {
+		t.set(a, c.tick(time.Now()))
+	}
+}
+
+// tick does what is due on the channel and returns when something may be next.
+func (c *Channel) tick(now time.Time) (next time.Time) {
+	if expires, ok := c.ExpiresAt(); ok {
+		if !now.Before(expires) {
+			c.closeAsync(&CloseError{Code: StatusExpired, Reason: "expired", Err: ErrExpired}, graceful)
+			return time.Time{}
+		}
+		next = expires
+	}
+	if !c.authed.Load() {
+		limit := c.created.Add(c.opts.AuthTimeout)
+		if !now.Before(limit) {
+			c.closeAsync(&CloseError{Code: StatusUnauthorized, Reason: "not authenticated in time", Err: ErrUnauthorized}, graceful)
+			return time.Time{}
+		}
+		next = earlier(next, limit)
+	}
+	if c.opts.Heartbeat > 0 {
+		beat, stale := c.checkHeartbeat(now)
+		if stale {
+			c.closeAsync(&CloseError{Code: StatusStale, Reason: "no sign of life", Err: ErrStale}, prompt)
+			return time.Time{}
+		}
+		next = earlier(next, beat)
+	}
+	return next
+}
+
+// checkHeartbeat sends a ping if one is due, and says when to look again, or that
+// the peer has been silent for too long.
+func (c *Channel) checkHeartbeat(at time.Time) (next time.Time, stale bool) {
+	const late = int64(time.Second) // this process did not run: the peer may be innocent
+
+	now := int64(at.Sub(c.created))
+	interval, timeout := int64(c.opts.Heartbeat), int64(c.opts.HeartbeatTimeout)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reading.Load() == 0 { // nobody would see the answer
+		return at.Add(c.opts.Heartbeat), false
+	}
+	quietSince := max(c.heard.Load(), c.reading.Load())
+	due := quietSince + interval - interval/10*int64(c.id[15])/256
+	switch {
+	case c.beat.pinged <= quietSince || c.beat.pinged == 0:
+		if now < due {
+			return c.created.Add(time.Duration(due)), false
+		}
+		c.beat = heartbeat{pinged: now, staleAt: quietSince + interval + timeout}
+		if now > quietSince+interval {
+			c.beat.staleAt = now + timeout
+		}
+		c.queue.control(pingFrame, nil)
+	case now >= c.beat.staleAt:
+		if c.beat.again || now < c.beat.staleAt+late {
+			return time.Time{}, true
+		}
+		c.beat = heartbeat{pinged: now, staleAt: now + timeout, again: true}
+		c.queue.control(pingFrame, nil)
+	}
+	return c.created.Add(time.Duration(c.beat.staleAt)), false
+}
+
+var pingFrame = controlFrame(opPing, nil)
+
+// earlier returns the earlier of two times, of which zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,241 @@
+package wschannels
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/coder/websocket"
+)
+
+// Conn is what a [Channel] needs of a WebSocket connection; *[websocket.Conn] is
+// one, and wschannelstest has one for tests.
+//
+// A channel calls Read from one goroutine at a time, Write and Close from another,
+// Ping from a third, and CloseNow from any; after CloseNow, and once their context
+// ends, the others return. Read's bytes belong to the channel; Write must not keep
+// its argument.
+type Conn interface {
+	Read(ctx context.Context) (websocket.MessageType, []byte, error)
+	Write(ctx context.Context, typ websocket.MessageType, p []byte) error
+	Ping(ctx context.Context) error
+	Close(code websocket.StatusCode, reason string) error
+	CloseNow() error
+}
+
+// A link is a channel's way to its peer: a connection that the package owns
+// (ownedConn), or any Conn (anyConn).
+type link interface {
+	// receive returns the next message; an error ends the channel. One goroutine
+	// at a time.
+	receive() (websocket.MessageType, []byte, *CloseError)
+
+	// discard takes the place of receive after the channel began to close: it reads
+	// until the peer has answered or the connection is gone.
+	discard() (answered bool)
+
+	// release is called once nothing reads any more, unless discard was.
+	release()
+
+	// transmit is the queue's write.
+	transmit(b *batch) (frames int, err error)
+
+	// abort closes the connection at once; the others return.
+	abort()
+
+	// readsAnswer is whether the peer's answer to a close frame is still to be
+	// read once transmit has sent it.
+	readsAnswer() bool
+
+	// farewellErr is why the close handshake failed, if transmit performs it.
+	farewellErr() error
+}
+
+// limits bounds what a peer may do.
+type limits struct {
+	message      int64 // bytes
+	readTimeout  time.Duration
+	writeTimeout time.Duration
+	closeTimeout time.Duration
+}
+
+var errWriteTimeout = fmt.Errorf("%w: a write took too long", ErrSlowConsumer)
+
+// anyConn is the link over a Conn of the application's: each message is one Write.
+type anyConn struct {
+	conn   Conn
+	limits limits
+	alive  func() // the peer answered a ping
+
+	ctx     context.Context // of every Read, Write and Ping; ends with the connection
+	cancel  context.CancelFunc
+	pinging atomic.Bool
+
+	watchdog *time.Timer // aborts a write that takes too long; used by the writer alone
+	late     atomic.Bool
+
+	mu       sync.Mutex // guards closeErr
+	closeErr error
+}
+
+func newAnyConn(conn Conn, l limits, alive func()) *anyConn {
+	a := &anyConn{conn: conn, limits: l, alive: alive}
+	a.ctx, a.cancel = context.WithCancel(context.Background())
+	if c, ok := conn.(interface{ SetReadLimit(int64) }); ok {
+		c.SetReadLimit(l.message)
+	}
+	return a
+}
+
+func (a *anyConn) receive() (websocket.MessageType, []byte, *CloseError) {
+	typ, p, err := a.read()
+	if err == nil && int64(len(p)) > a.limits.message {
+		err = websocket.ErrMessageTooBig
+	}
+	if err == nil {
+		return typ, p, checkUTF8(typ, p)
+	}
+	return 0, nil, a.whyReadFailed(err)
+}
+
+// read bounds the time that a message takes, where the connection tells when one
+// begins, as *websocket.Conn does.
+func (a *anyConn) read() (websocket.MessageType, []byte, error) {
+	conn, ok := a.conn.(interface {
+		Reader(context.Context) (websocket.MessageType, io.Reader, error)
+	})
+	if !ok {
+		return a.conn.Read(a.ctx)
+	}
+	typ, r, err := conn.Reader(a.ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	var late atomic.Bool
+	timer := time.AfterFunc(a.limits.readTimeout, func() {
+		late.Store(true)
+		a.abort()
+	})
+	defer timer.Stop()
+	p, err := io.ReadAll(r)
+	if err != nil && late.Load() {
+		err = errReadTimeout
+	}
+	return typ, p, err
+}
+
+var errReadTimeout = errors.New("message took too long")
+
+func (a *anyConn) whyReadFailed(err error) *CloseError {
+	var netErr net.Error
+	_, real := a.conn.(*websocket.Conn)
+	switch code := websocket.CloseStatus(err); {
+	case code != -1:
+		var ce websocket.CloseError
+		errors.As(err, &ce)
+		return peerClosed(ce)
+	case errors.Is(err, errReadTimeout):
+		return &CloseError{Code: websocket.StatusPolicyViolation, Reason: err.Error(), Err: err}
+	case errors.Is(err, websocket.ErrMessageTooBig):
+		return tooLarge(a.limits.message)
+	case real && !errors.As(err, &netErr) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) &&
+		!errors.Is(err, net.ErrClosed) && !errors.Is(err, context.Canceled):
+		// What is left is a frame that the library did not like. It does not
+		// always say so to the peer.
+		return &CloseError{Code: websocket.StatusProtocolError, Err: err}
+	}
+	return &CloseError{Code: websocket.StatusAbnormalClosure, Remote: true, Err: err}
+}
+
+func (a *anyConn) discard() bool {
+	for {
+		if _, _, err := a.conn.Read(a.ctx); err != nil {
+			return websocket.CloseStatus(err) != -1
+		}
+	}
+}
+
+func (a *anyConn) release() {}
+
+func (a *anyConn) transmit(b *batch) (int, error) {
+	if b.ping != nil && a.pinging.CompareAndSwap(false, true) {
+		go func() { // ends with the answer, or the connection
+			defer a.pinging.Store(false)
+			if a.conn.Ping(a.ctx) == nil {
+				a.alive()
+			}
+		}()
+	}
+	for i, f := range b.frames {
+		if err := a.writeFrame(f); err != nil {
+			return i, err
+		}
+	}
+	if fw := b.farewell; fw != nil {
+		err := a.conn.Close(fw.code, fw.reason)
+		if websocket.CloseStatus(err) != -1 {
+			err = nil // answered, with a code of its own
+		}
+		a.mu.Lock()
+		a.closeErr = err
+		a.mu.Unlock()
+	}
+	return len(b.frames), nil
+}
+
+func (a *anyConn) writeFrame(f *frame) error {
+	if a.watchdog == nil {
+		a.watchdog = time.AfterFunc(a.limits.writeTimeout, func() {
+			a.late.Store(true)
+			a.abort()
+		})
+	} else {
+		a.watchdog.Reset(a.limits.writeTimeout)
+	}
+	err := a.conn.Write(a.ctx, f.typ, f.payload)
+	a.watchdog.Stop()
+	if err != nil && a.late.Load() {
+		return errWriteTimeout
+	}
+	return err
+}
+
+func (a *anyConn) abort() {
+	a.cancel()
+	if c, ok := a.conn.(*websocket.Conn); ok {
+		// CloseNow waits for a Close that has begun; a CloseRead whose context has
+		// ended closes the connection beneath it.
+		c.CloseRead(a.ctx)
+	}
+	_ = a.conn.CloseNow() // closed already is what we want
+}
+
+func (a *anyConn) readsAnswer() bool { return false } // Conn.Close does
+
+func (a *anyConn) farewellErr() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.closeErr
+}
+
+// checkUTF8 checks a text message as RFC 6455 section 8.1 demands.
+func checkUTF8(typ websocket.MessageType, p []byte) *CloseError {
+	if typ == websocket.MessageText && !utf8.Valid(p) {
+		return &CloseError{Code: websocket.StatusInvalidFramePayloadData, Reason: errNotUTF8.Error(), Err: errNotUTF8}
+	}
+	return nil
+}
+
+// peerClosed is the end that the peer's close frame makes.
+func peerClosed(ce websocket.CloseError) *CloseError {
+	if !utf8.ValidString(ce.Reason) {
+		return &CloseError{Code: websocket.StatusInvalidFramePayloadData, Err: errNotUTF8}
+	}
+	return &CloseError{Code: ce.Code, Reason: ce.Reason, Remote: true}
+}

@@ -1,0 +1,146 @@
+package wschannels
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/coder/websocket"
+)
+
+// Events are called at the turns of a channel's life; nil ones are skipped. They are
+// called one at a time for one channel, on one of the package's goroutines, with no
+// lock held. They may call any method but [ChannelBox.CloseAll] and
+// [ChannelBox.Shutdown], which wait for them. Close does not wait for them.
+//
+// A panic is recovered: it goes to OnError as a *[PanicError], and closes the channel
+// with 1011 if it is open. What an event returns is never shown to the peer, unless
+// it is a *[CloseError].
+type Events struct {
+	// OnConnect is called before the first message. An error refuses the channel,
+	// as an error of its handler would.
+	OnConnect func(ctx context.Context, c *Channel) error
+
+	// OnDisconnect is called exactly once, after the last message. The channel is in
+	// no group and no registry any more; Groups tells which groups it has left. err
+	// is what Err returns, a *CloseError.
+	OnDisconnect func(c *Channel, err error)
+
+	// OnMessage is called for each message in event mode, and only there. An error
+	// goes to OnError and the channel lives, unless it is a *CloseError.
+	OnMessage func(ctx context.Context, c *Channel, m Message) error
+
+	// OnError is called with what went wrong on a channel and no call returned: bad
+	// and limited messages in event mode, errors and panics of handlers and events,
+	// breaches of protocol, failed writes. Its own panics are only counted and logged.
+	OnError func(c *Channel, err error)
+}
+
+func (c *Channel) fireConnect(ctx context.Context) error {
+	for _, e := range c.observers() {
+		if e.OnConnect == nil {
+			continue
+		}
+		if err := guard(func() error { return e.OnConnect(ctx, c) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Channel) fireDisconnect() {
+	for _, e := range c.observers() {
+		if e.OnDisconnect == nil {
+			continue
+		}
+		err := guard(func() error { e.OnDisconnect(c, c.err); return nil })
+		if err != nil {
+			c.report(err)
+		}
+	}
+}
+
+// fireMessage calls OnMessage and does what its error asks for.
+func (c *Channel) fireMessage(ctx context.Context, m Message) {
+	for _, e := range c.observers() {
+		if e.OnMessage == nil {
+			continue
+		}
+		err := guard(func() error { return e.OnMessage(ctx, c, m) })
+		if err == nil {
+			continue
+		}
+		var end *CloseError
+		var panicked *PanicError
+		switch {
+		case c.ownEnd(err):
+		case errors.As(err, &panicked):
+			c.report(err)
+			c.endWith(err)
+		case errors.As(err, &end):
+			c.endWith(err)
+		default:
+			c.report(err)
+		}
+		if c.Err() != nil {
+			return
+		}
+	}
+}
+
+// ownEnd reports whether err says no more than that the channel has closed.
+func (c *Channel) ownEnd(err error) bool {
+	own := c.Err()
+	if own == nil {
+		return false
+	}
+	var end *CloseError
+	return errors.As(err, &end) && end == own || errors.Is(err, context.Canceled) && !errors.As(err, new(*PanicError))
+}
+
+// report tells OnError and the log. It must be called from the channel's own
+// goroutine, like all events.
+func (c *Channel) report(err error) {
+	c.countPanic(err)
+	for _, e := range c.observers() {
+		if e.OnError == nil {
+			continue
+		}
+		if p := guard(func() error { e.OnError(c, err); return nil }); p != nil {
+			c.countPanic(p) // not reported: OnError is what failed
+			c.log("wschannels: panic in OnError", p)
+			c.closeAsync(&CloseError{Code: websocket.StatusInternalError, Err: p}, graceful)
+		}
+	}
+	c.log("wschannels: channel error", err)
+}
+
+// log writes err, of which our own types quote what came from outside, without any
+// payload.
+func (c *Channel) log(msg string, err error) {
+	if b := c.inBox(); b != nil && b.opts.Logger != nil {
+		b.opts.Logger.LogAttrs(c.ctx, slog.LevelWarn, msg, slog.String("channel", c.id.String()), slog.String("error", err.Error()))
+	}
+}
+
+// endWith closes the channel as the error of a handler or an event asks for.
+func (c *Channel) endWith(err error) {
+	if c.begin(endFor(err), false) {
+		c.finish(graceful)
+	}
+}
+
+// endFor is how a handler's error ends its channel.
+func endFor(err error) *CloseError {
+	var end *CloseError
+	switch {
+	case err == nil:
+		return &CloseError{Code: websocket.StatusNormalClosure}
+	case errors.As(err, new(*PanicError)):
+	case errors.As(err, &end) && sendable(end.Code):
+		return &CloseError{Code: end.Code, Reason: cutReason(end.Reason), Err: end.Err}
+	case errors.As(err, new(*PayloadError)):
+		return &CloseError{Code: websocket.StatusUnsupportedData, Reason: "invalid message", Err: err}
+	}
+	return &CloseError{Code: websocket.StatusInternalError, Err: err}
+}

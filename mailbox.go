@@ -1,0 +1,152 @@
+package wschannels
+
+import (
+	"container/list"
+	"slices"
+	"time"
+)
+
+// A mail is one message to a user, on its way to any number of channels. The users'
+// mu guards it.
+type mail struct {
+	Message
+	user    string
+	users   *users
+	holders int  // channels that have it queued
+	written bool // one of them has written it
+}
+
+// mailboxes keep messages for users without channels, each within its limit and
+// never more than max of them. The users' mu guards them.
+type mailboxes struct {
+	maxBytes int // of each, as a history counts; negative: there are none
+	ttl      time.Duration
+	max      int
+
+	boxes  map[string]*mailbox
+	recent list.List // the least recently used first
+	bytes  int
+	lost   uint64 // messages that were kept and then dropped
+}
+
+// A mailbox is one user's messages, oldest first.
+type mailbox struct {
+	user  string
+	mail  []*mail
+	bytes int
+	place *list.Element // in recent
+}
+
+// put keeps m as its user's newest message, and reports whether it did.
+func (b *mailboxes) put(m *mail) bool {
+	size := cost(m.Message)
+	if size > b.maxBytes {
+		return false
+	}
+	box := b.open(m.user)
+	for box.bytes+size > b.maxBytes {
+		b.remove(box)
+		b.lost++
+	}
+	box.mail = append(box.mail, m)
+	b.grow(box, size)
+	return true
+}
+
+// putBack keeps mail, all of one user and in order, ahead of everything newer. What
+// does not fit is the oldest, and lost.
+func (b *mailboxes) putBack(mail []*mail) {
+	if b.maxBytes < 0 {
+		b.lost += uint64(len(mail))
+		return
+	}
+	box := b.open(mail[0].user)
+	fit, size := len(mail), 0
+	for fit > 0 && box.bytes+size+cost(mail[fit-1].Message) <= b.maxBytes {
+		fit--
+		size += cost(mail[fit].Message)
+	}
+	b.lost += uint64(fit)
+	box.mail = slices.Insert(box.mail, 0, mail[fit:]...)
+	b.grow(box, size)
+	b.tidy(box)
+}
+
+func (b *mailboxes) grow(box *mailbox, size int) {
+	box.bytes += size
+	b.bytes += size
+}
+
+// open returns user's mailbox, without what has expired, as the most recently used.
+func (b *mailboxes) open(user string) *mailbox {
+	box := b.boxes[user]
+	if box == nil {
+		if len(b.boxes) >= b.max {
+			oldest := b.recent.Front().Value.(*mailbox)
+			b.lost += uint64(len(oldest.mail))
+			oldest.mail = nil
+			b.grow(oldest, -oldest.bytes)
+			b.tidy(oldest)
+		}
+		box = &mailbox{user: user}
+		box.place = b.recent.PushBack(box)
+		b.boxes[user] = box
+	}
+	b.recent.MoveToBack(box.place)
+	b.expire(box, time.Now())
+	return box
+}
+
+// first returns the oldest message in user's mailbox, nil if there is none.
+func (b *mailboxes) first(user string) *mail {
+	box := b.boxes[user]
+	if box == nil {
+		return nil
+	}
+	b.expire(box, time.Now())
+	if len(box.mail) == 0 {
+		b.tidy(box)
+		return nil
+	}
+	return box.mail[0]
+}
+
+// take removes the message that first returned.
+func (b *mailboxes) take(user string) {
+	box := b.boxes[user]
+	b.remove(box)
+	b.tidy(box)
+}
+
+// remove takes the oldest message out of box.
+func (b *mailboxes) remove(box *mailbox) {
+	b.grow(box, -cost(box.mail[0].Message))
+	box.mail[0] = nil
+	box.mail = box.mail[1:]
+}
+
+func (b *mailboxes) expire(box *mailbox, now time.Time) {
+	for len(box.mail) > 0 && now.Sub(box.mail[0].Created) >= b.ttl {
+		b.remove(box)
+		b.lost++
+	}
+}
+
+// tidy forgets box if it is empty.
+func (b *mailboxes) tidy(box *mailbox) {
+	if len(box.mail) == 0 {
+		b.recent.Remove(box.place)
+		delete(b.boxes, box.user)
+	}
+}
+
+// sweep drops everything that has expired and returns when something may be next.
+func (b *mailboxes) sweep(now time.Time) (next time.Time) {
+	for _, box := range b.boxes {
+		if b.expire(box, now); len(box.mail) > 0 {
+			next = earlier(next, box.mail[0].Created.Add(b.ttl))
+		}
+		b.tidy(box)
+	}
+	return next
+}

@@ -1,0 +1,337 @@
+package wschannels
+
+import (
+	"cmp"
+	"container/list"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"slices"
+	"sync"
+)
+
+// MemoryBrokerOptions configures [NewMemoryBroker].
+type MemoryBrokerOptions struct {
+	History      HistoryLimits // per group
+	HistoryBytes int           // of all groups together. 0: 256 MiB; the least recently written group goes first
+	MaxGroups    int           // with members or history. 0: 1,000,000; ErrTooManyGroups
+}
+
+// maxBare is how many groups with neither members nor history are remembered, for
+// their order to go on. Past it the one that was used longest ago is forgotten, and
+// starts anew, in another epoch, should it come back.
+const maxBare = 1 << 16
+
+// A MemoryBroker is a [Broker] within this process. Boxes that share one behave like
+// the nodes of a cluster. None of its methods waits for anything but a lock.
+type MemoryBroker struct {
+	opts MemoryBrokerOptions
+
+	// mu guards what follows, and what topics say it guards. It is taken under a
+	// topic's mu, never around one.
+	mu      sync.Mutex
+	topics  map[string]*topic
+	written list.List // topics with history, the least recently written first
+	bare    list.List // topics that nobody needs, the one that nobody needed longest first
+	named   int       // topics with subscribers or history
+	bytes   int       // of all histories
+	closed  bool
+}
+
+// A topic is one group's order, subscribers and history.
+type topic struct {
+	name    string
+	epoch   string
+	history *History
+
+	mu   sync.Mutex // whoever holds it gives the next seq, saves and delivers
+	seq  uint64
+	subs []Subscriber
+
+	// Guarded by the broker's mu.
+	pins      int // operations under way
+	listeners int // len(subs)
+	counted   int // bytes of history, as counted in the broker's
+	named     bool
+	written   *list.Element // its place in the broker's lists, or nil
+	bare      *list.Element
+}
+
+// NewMemoryBroker returns a broker without groups.
+func NewMemoryBroker(opts *MemoryBrokerOptions) (*MemoryBroker, error) {
+	var o MemoryBrokerOptions
+	if opts != nil {
+		o = *opts
+	}
+	limits, err := o.History.resolve()
+	switch {
+	case err != nil:
+		return nil, err
+	case o.HistoryBytes < 0:
+		return nil, badOption("MemoryBrokerOptions.HistoryBytes", "is negative")
+	case o.MaxGroups < 0:
+		return nil, badOption("MemoryBrokerOptions.MaxGroups", "is negative")
+	}
+	o.History = limits
+	o.HistoryBytes = cmp.Or(o.HistoryBytes, 256<<20)
+	o.MaxGroups = cmp.Or(o.MaxGroups, 1_000_000)
+	return &MemoryBroker{opts: o, topics: make(map[string]*topic)}, nil
+}
+
+// Publish is [Broker]'s.
+func (b *MemoryBroker) Publish(ctx context.Context, p *Publication) error {
+	t, err := b.pin(ctx, p.Group, p.Save)
+	if err != nil {
+		return err
+	}
+	defer b.unpin(t)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.seq++
+	p.Seq, p.Epoch = t.seq, t.epoch
+	if p.Save {
+		p.Saved = b.save(t, p.Message)
+	}
+	for _, s := range t.subs {
+		s.Deliver(p)
+	}
+	return nil
+}
+
+// Subscribe is [Broker]'s.
+func (b *MemoryBroker) Subscribe(ctx context.Context, group string, s Subscriber) error {
+	t, err := b.pin(ctx, group, true)
+	if err != nil {
+		return err
+	}
+	defer b.unpin(t)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !slices.Contains(t.subs, s) {
+		t.subs = append(t.subs, s)
+	}
+	b.listen(t)
+	return nil
+}
+
+// Unsubscribe is [Broker]'s.
+func (b *MemoryBroker) Unsubscribe(ctx context.Context, group string, s Subscriber) error {
+	t, err := b.pin(ctx, group, false)
+	if err != nil {
+		return err
+	}
+	defer b.unpin(t)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.subs = slices.DeleteFunc(t.subs, func(o Subscriber) bool { return o == s })
+	b.listen(t)
+	return nil
+}
+
+func (b *MemoryBroker) listen(t *topic) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t.listeners = len(t.subs)
+}
+
+// Position is [Broker]'s.
+func (b *MemoryBroker) Position(ctx context.Context, group string) (Position, error) {
+	t, err := b.pin(ctx, group, false)
+	if err != nil {
+		return Position{}, err
+	}
+	defer b.unpin(t)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return Position{Epoch: t.epoch, Seq: t.seq}, nil
+}
+
+// History is [Broker]'s.
+func (b *MemoryBroker) History(ctx context.Context, group string, opts *HistoryOptions) (HistoryPage, error) {
+	t, err := b.pin(ctx, group, false)
+	if err != nil {
+		return HistoryPage{}, err
+	}
+	defer b.unpin(t)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	page := HistoryPage{Position: Position{Epoch: t.epoch, Seq: t.seq}}
+	var o HistoryOptions
+	if opts != nil {
+		o = *opts
+	}
+	if o.After != nil {
+		if o.After.Epoch != t.epoch || o.After.Seq > t.seq {
+			o.After = nil
+		} else {
+			page.Complete = t.history.lostThrough() <= o.After.Seq
+		}
+	}
+	page.Messages = t.history.Messages(&o)
+	return page, nil
+}
+
+// Flush is [Broker]'s.
+func (b *MemoryBroker) Flush(ctx context.Context, groups ...string) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return ErrClosed
+	}
+	for e := b.written.Front(); e != nil; {
+		t := e.Value.(*topic)
+		e = e.Next()
+		if len(groups) == 0 || slices.Contains(groups, t.name) {
+			t.history.Clear()
+			b.recount(t)
+		}
+	}
+	return nil
+}
+
+// Close is [Broker]'s.
+func (b *MemoryBroker) Close(context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	b.topics = nil
+	b.written.Init()
+	b.bare.Init()
+	b.named, b.bytes = 0, 0
+	return nil
+}
+
+// historyBytes is what all histories hold.
+func (b *MemoryBroker) historyBytes() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.opts.History.TTL > 0 {
+		for e := b.written.Front(); e != nil; {
+			t := e.Value.(*topic)
+			e = e.Next()
+			b.recount(t)
+		}
+	}
+	return b.bytes
+}
+
+// pin returns the topic of group, new if need be, which stays until unpinned. named
+// says that it is about to get subscribers or history.
+func (b *MemoryBroker) pin(ctx context.Context, group string, named bool) (*topic, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t := b.topics[group]
+	switch {
+	case b.closed:
+		return nil, ErrClosed
+	case named && (t == nil || !t.named) && b.named >= b.opts.MaxGroups:
+		return nil, ErrTooManyGroups
+	case t == nil:
+		t = &topic{name: group, epoch: newEpoch(), history: &History{limits: b.opts.History}}
+		b.topics[group] = t
+	}
+	t.pins++
+	if named {
+		b.name(t, true)
+	}
+	return t, nil
+}
+
+// unpin sorts t by what it has become.
+func (b *MemoryBroker) unpin(t *topic) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t.pins--
+	b.sort(t)
+}
+
+// sort puts t, unless it is pinned, where it belongs. b.mu is held.
+func (b *MemoryBroker) sort(t *topic) {
+	if t.pins > 0 || b.closed {
+		return
+	}
+	b.name(t, t.listeners > 0 || t.counted > 0)
+	if t.bare != nil {
+		b.bare.Remove(t.bare)
+		t.bare = nil
+	}
+	if t.named {
+		return
+	}
+	t.bare = b.bare.PushBack(t)
+	if b.bare.Len() > maxBare {
+		oldest := b.bare.Remove(b.bare.Front()).(*topic)
+		delete(b.topics, oldest.name)
+	}
+}
+
+// name counts t among the named topics, or not. b.mu is held.
+func (b *MemoryBroker) name(t *topic, named bool) {
+	if t.named == named {
+		return
+	}
+	t.named = named
+	if named {
+		b.named++
+	} else {
+		b.named--
+	}
+}
+
+// save keeps m in t's history. What has to go, of t or of other topics, goes first,
+// so that no limit is exceeded at any time.
+func (b *MemoryBroker) save(t *topic, m Message) bool {
+	need := cost(m)
+	if need > min(b.opts.HistoryBytes, b.opts.History.Bytes) {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if t.written != nil {
+		b.written.MoveToBack(t.written)
+	}
+	t.history.makeRoom(need)
+	b.recount(t)
+	for b.bytes+need > b.opts.HistoryBytes {
+		oldest := b.written.Front().Value.(*topic)
+		if oldest == t { // it has all there is
+			t.history.makeRoom(b.opts.History.Bytes - (b.opts.HistoryBytes - need))
+		} else {
+			oldest.history.Clear()
+		}
+		b.recount(oldest)
+	}
+	err := t.history.Append(m)
+	b.recount(t)
+	if front := b.written.Front(); front != nil {
+		b.recount(front.Value.(*topic)) // what has expired need not wait for somebody to look
+	}
+	return err == nil
+}
+
+// recount updates what is known of t's history. b.mu is held.
+func (b *MemoryBroker) recount(t *topic) {
+	n := t.history.Bytes()
+	b.bytes += n - t.counted
+	t.counted = n
+	switch {
+	case n > 0 && t.written == nil:
+		t.written = b.written.PushBack(t)
+	case n == 0 && t.written != nil:
+		b.written.Remove(t.written)
+		t.written = nil
+		b.sort(t)
+	}
+}
+
+func newEpoch() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}

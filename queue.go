@@ -1,0 +1,488 @@
+package wschannels
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/coder/websocket"
+)
+
+// maxBatch is how much is handed to the connection in one call, unless a single
+// message is longer.
+const maxBatch = 64 << 10
+
+// A queue holds what waits to be written on one channel, bounded in bytes, and runs
+// the channel's only writer: a goroutine that lives while there is something to
+// write. Order of frames is order of arrival. Control frames do not wait behind data.
+type queue struct {
+	limit  int                                  // bytes that may wait
+	single bool                                 // one frame a write call
+	write  func(*batch) (frames int, err error) // whole frames handed over
+	fail   func(error)                          // a write failed; called once, by the writer
+	room   func()                               // there is room again; called by the writer if hungry
+	run    func()                               // q.flush as a value, made once
+
+	mu          sync.Mutex // guards what follows; held for moments only
+	state       queueState
+	frames      []*frame // frames[head:] wait
+	head        int
+	bytes       int           // of the waiting frames
+	pushed      uint64        // frames accepted so far: the number of the last one that waits
+	flight      []*frame      // in a write call
+	flightFirst uint64        // number of the first of them
+	ping, pong  []byte        // control frames that are to be sent
+	farewell    *farewell     // the close frame that is to be sent
+	running     bool          // the writer is at work
+	ended       bool          // the writer will not come back
+	idle        chan struct{} // if not nil: closed when ended, or not running
+	waiting     []*sender     // sends that wait for room, first come first served
+	flushes     []*flushing   // Flush calls that wait
+	slow        bool          // a group send found no room: the channel is about to be closed
+	hungry      bool          // call room when there is some
+
+	held, heldBytes          int // of groups that are being joined: queued, but not here
+	sent, sentBytes, dropped uint64
+}
+
+type queueState uint8
+
+const (
+	queueOpen     queueState = iota
+	queueDraining            // nothing comes in
+	queueDead                // nothing goes out
+)
+
+// A batch is what one write call gets.
+type batch struct {
+	frames   []*frame
+	ping     []byte // as frames, like pong
+	pong     []byte
+	farewell *farewell
+}
+
+// A farewell is a close frame: as code and reason, and ready for the wire.
+type farewell struct {
+	code   websocket.StatusCode
+	reason string
+	wire   []byte
+	last   bool // after what is queued, instead of at once
+}
+
+type sender struct {
+	f    *frame
+	done chan struct{} // closed when f was queued, or the queue was closed
+	ok   bool
+}
+
+type flushing struct {
+	upTo   uint64
+	done   chan struct{}
+	failed bool
+}
+
+// outcome says what a queue did with a frame of a group.
+type outcome uint8
+
+const (
+	offered outcome = iota
+	offeredFull
+	offeredClosed // neither taken nor lost: the channel is no member any more
+)
+
+// send queues f, and waits for room until ctx ends.
+func (q *queue) send(ctx context.Context, f *frame) error {
+	if f.size() > q.limit {
+		return ErrTooLarge
+	}
+	q.mu.Lock()
+	if q.state != queueOpen {
+		q.mu.Unlock()
+		return ErrClosed
+	}
+	if len(q.waiting) == 0 && q.bytes+f.size() <= q.limit {
+		q.push(f)
+		q.mu.Unlock()
+		return nil
+	}
+	s := &sender{f: f, done: make(chan struct{})}
+	q.waiting = append(q.waiting, s)
+	q.mu.Unlock()
+
+	select {
+	case <-s.done:
+	case <-ctx.Done():
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		for i := range q.waiting {
+			if q.waiting[i] == s {
+				q.waiting = append(q.waiting[:i], q.waiting[i+1:]...)
+				q.admit() // a smaller one may have waited behind it
+				return context.Cause(ctx)
+			}
+		}
+	}
+	if !s.ok {
+		return ErrClosed
+	}
+	return nil
+}
+
+// offer queues f if it fits, and otherwise does what policy says. It never waits.
+// evicted counts the older frames that were dropped for it.
+func (q *queue) offer(f *frame, policy SlowPolicy) (out outcome, evicted int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.state != queueOpen || q.slow {
+		return offeredClosed, 0
+	}
+	if q.bytes+f.size() > q.limit && policy == SlowDropOldest && f.size() <= q.limit {
+		for q.bytes+f.size() > q.limit {
+			q.pop()
+			evicted++
+		}
+		q.dropped += uint64(evicted)
+		q.settle()
+	}
+	if q.bytes+f.size() > q.limit {
+		if policy == SlowDisconnect {
+			q.slow = true
+		} else {
+			q.dropped++
+		}
+		return offeredFull, 0
+	}
+	q.push(f)
+	return offered, evicted
+}
+
+// fits queues f and returns true if there is room for it now. If not, and tell is
+// set, room is called when there is more.
+func (q *queue) fits(f *frame, tell bool) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.state != queueOpen || q.bytes+f.size() > q.limit {
+		q.hungry = q.hungry || tell
+		return false
+	}
+	q.push(f)
+	return true
+}
+
+// push appends f, for which there is room. q.mu is held.
+func (q *queue) push(f *frame) {
+	q.frames = append(q.frames, f)
+	q.bytes += f.size()
+	q.pushed++
+	q.wake()
+}
+
+// pop takes the first frame. q.mu is held.
+func (q *queue) pop() *frame {
+	f := q.frames[q.head]
+	q.frames[q.head] = nil
+	q.head++
+	q.bytes -= f.size()
+	switch {
+	case q.head == len(q.frames):
+		q.head = 0
+		q.frames = q.frames[:0]
+		if cap(q.frames) > 64 {
+			q.frames = nil // an idle channel keeps no memory of a burst
+		}
+	case q.head >= 64 && q.head > len(q.frames)/2:
+		n := copy(q.frames, q.frames[q.head:])
+		clear(q.frames[n:])
+		q.frames, q.head = q.frames[:n], 0
+	}
+	return f
+}
+
+// wake starts the writer if it is not at work. q.mu is held.
+func (q *queue) wake() {
+	if !q.running && !q.ended {
+		q.running = true
+		go q.run() // ends when there is nothing left to write
+	}
+}
+
+// admit queues the sends that waited, as far as there is room. q.mu is held.
+func (q *queue) admit() {
+	for len(q.waiting) > 0 && q.bytes+q.waiting[0].f.size() <= q.limit {
+		s := q.waiting[0]
+		q.waiting = q.waiting[1:]
+		q.push(s.f)
+		s.ok = true
+		close(s.done)
+	}
+	if len(q.waiting) == 0 {
+		q.waiting = nil
+	}
+}
+
+// settle ends the Flush calls that have nothing left to wait for. q.mu is held.
+func (q *queue) settle() {
+	if len(q.flushes) == 0 {
+		return
+	}
+	oldest := q.pushed - uint64(q.length()) + 1 // the first frame that still waits
+	if len(q.flight) > 0 {
+		oldest = q.flightFirst
+	}
+	q.flushes = slices.DeleteFunc(q.flushes, func(w *flushing) bool {
+		if w.upTo >= oldest {
+			return false
+		}
+		close(w.done)
+		return true
+	})
+}
+
+func (q *queue) length() int { return len(q.frames) - q.head }
+
+// wait returns once what was queued before has been written or dropped, or ctx ends.
+func (q *queue) wait(ctx context.Context) error {
+	q.mu.Lock()
+	if q.state == queueDead {
+		q.mu.Unlock()
+		return ErrClosed
+	}
+	w := &flushing{upTo: q.pushed, done: make(chan struct{})}
+	q.flushes = append(q.flushes, w)
+	q.settle()
+	q.mu.Unlock()
+	select {
+	case <-w.done:
+		if w.failed {
+			return ErrClosed
+		}
+		return nil
+	case <-ctx.Done():
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.flushes = slices.DeleteFunc(q.flushes, func(o *flushing) bool { return o == w })
+		return context.Cause(ctx)
+	}
+}
+
+// control asks for a ping or a pong ahead of all data. Of several pongs only the
+// latest is sent, as RFC 6455 section 5.5.3 allows: a peer that floods without
+// reading costs no memory.
+func (q *queue) control(ping, pong []byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.state == queueDead || q.ended {
+		return
+	}
+	if ping != nil {
+		q.ping = ping
+	}
+	if pong != nil {
+		q.pong = pong
+	}
+	q.wake()
+}
+
+// refuse lets nothing in any more; what is queued stays.
+func (q *queue) refuse() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.state == queueOpen {
+		q.state = queueDraining
+	}
+	for _, s := range q.waiting {
+		close(s.done)
+	}
+	q.waiting = nil
+}
+
+// finish sends fw, the first one only: after what is queued if fw.last, else as
+// soon as the current write is done. Nothing is written after it.
+func (q *queue) finish(fw *farewell) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.state == queueDead || q.farewell != nil {
+		return
+	}
+	q.farewell = fw
+	q.wake()
+}
+
+// quiet returns a channel that is closed once the writer has stopped.
+func (q *queue) quiet() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	idle := q.idle
+	if idle == nil {
+		idle = make(chan struct{})
+		if q.running {
+			q.idle = idle
+		} else {
+			close(idle)
+		}
+	}
+	return idle
+}
+
+// terminate ends the queue and returns the messages to users that were not
+// written, in order; the rest of what was not written counts as dropped.
+func (q *queue) terminate() []*mail {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.state = queueDead
+	var back []*mail
+	for _, f := range slices.Concat(q.flight, q.frames[q.head:]) {
+		if f.mail != nil {
+			back = append(back, f.mail)
+		} else {
+			q.dropped++
+		}
+	}
+	q.settle()
+	for _, w := range q.flushes {
+		w.failed = true
+		close(w.done)
+	}
+	q.flight, q.frames, q.head, q.bytes, q.flushes = nil, nil, 0, 0, nil
+	return back
+}
+
+// hold counts a message that a group holds for the channel, or, with a negative size,
+// that it holds no more.
+func (q *queue) hold(size int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.heldBytes += size
+	if size > 0 {
+		q.held++
+	} else {
+		q.held--
+	}
+}
+
+// markSlow makes the queue take no more offers: the channel is about to be closed.
+func (q *queue) markSlow() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.slow = true
+}
+
+// drop counts a message that could not be offered.
+func (q *queue) drop() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.dropped++
+}
+
+// flush is the writer.
+func (q *queue) flush() {
+	b := batches.Get().(*batch)
+	for q.take(b) {
+		n, err := q.write(b)
+		n, more, room := q.written(b, n, err)
+		for _, f := range b.frames[:n] {
+			if f.mail != nil {
+				f.mail.arrived()
+			}
+		}
+		if room {
+			q.room()
+		}
+		if err != nil {
+			q.fail(err)
+		}
+		if !more {
+			break
+		}
+	}
+	b.reset()
+	batches.Put(b)
+}
+
+var batches = sync.Pool{New: func() any { return new(batch) }}
+
+func (b *batch) reset() {
+	clear(b.frames)
+	*b = batch{frames: b.frames[:0]}
+}
+
+// take moves what is written next into b. With nothing to write it returns false,
+// and the writer is no more.
+func (q *queue) take(b *batch) bool {
+	b.reset()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	b.ping, b.pong = q.ping, q.pong
+	q.ping, q.pong = nil, nil
+	if fw := q.farewell; fw == nil || fw.last {
+		q.flightFirst = q.pushed - uint64(q.length()) + 1
+		for n := 0; q.length() > 0; {
+			n += q.frames[q.head].size()
+			if len(b.frames) > 0 && (q.single || n > maxBatch) {
+				break
+			}
+			b.frames = append(b.frames, q.pop())
+		}
+		q.flight = b.frames
+	}
+	if q.farewell != nil && (!q.farewell.last || q.length() == 0) {
+		b.farewell = q.farewell
+	}
+	if q.state == queueDead || len(b.frames) == 0 && b.ping == nil && b.pong == nil && b.farewell == nil {
+		q.stop()
+		return false
+	}
+	q.admit()
+	return true
+}
+
+// written accounts for a write call that handed over the first n frames of b. It
+// returns how many it counted, and what the writer does next.
+func (q *queue) written(b *batch, n int, err error) (counted int, more, room bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.state == queueDead { // all of b was accounted for by terminate
+		q.stop()
+		return 0, false, false
+	}
+	q.sent += uint64(n)
+	for _, f := range b.frames[:n] {
+		q.sentBytes += uint64(len(f.payload))
+	}
+	q.flight = nil
+	if err != nil {
+		q.flight = slices.Clone(b.frames[n:])
+	}
+	q.settle()
+	if err != nil || b.farewell != nil {
+		q.ended = true
+		q.stop()
+		return n, false, false
+	}
+	room, q.hungry = q.hungry && q.state == queueOpen, false
+	return n, true, room
+}
+
+// stop marks the end of the writer, for now or for good. q.mu is held.
+func (q *queue) stop() {
+	q.running = false
+	if q.idle != nil {
+		close(q.idle)
+		q.idle = nil
+	}
+}
+
+// counts returns what waits and what became of the rest.
+func (q *queue) counts() (n counts) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return counts{
+		queued: int64(q.length() + q.held), queuedBytes: int64(q.bytes + q.heldBytes),
+		sent: q.sent, sentBytes: q.sentBytes, dropped: q.dropped,
+	}
+}
+
+type counts struct {
+	queued, queuedBytes      int64
+	sent, sentBytes, dropped uint64
+}

@@ -1,0 +1,270 @@
+package wschannels
+
+import (
+	"context"
+	"encoding"
+	"errors"
+	"fmt"
+	"sync"
+	"unicode/utf8"
+)
+
+// rooms are the groups that have members in this process, over a broker. A box has
+// them, and a Group that stands alone has them for itself.
+type rooms struct {
+	broker     Broker
+	codec      Codec
+	perChannel int // groups one channel may be in; 0: any number
+	max        int // groups with members; 0: any number
+
+	mu     sync.Mutex // guards what follows, and the refs of every room
+	table  map[string]*room
+	closed bool
+}
+
+func newRooms(b Broker, codec Codec) *rooms {
+	return &rooms{broker: b, codec: codec, table: make(map[string]*room)}
+}
+
+// Deliver is the broker's way in.
+func (rs *rooms) Deliver(p *Publication) {
+	if r := rs.get(p.Group); r != nil {
+		r.deliver(p)
+	}
+}
+
+func (rs *rooms) get(name string) *room {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	return rs.table[name]
+}
+
+// acquire returns the room of that name, which stays until released.
+func (rs *rooms) acquire(name string) (*room, error) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if rs.closed {
+		return nil, ErrClosed
+	}
+	r := rs.table[name]
+	if r == nil {
+		if rs.max > 0 && len(rs.table) >= rs.max {
+			return nil, ErrTooManyGroups
+		}
+		r = &room{name: name, rooms: rs, turn: make(chan struct{}, 1)}
+		rs.table[name] = r
+	}
+	r.refs++
+	return r, nil
+}
+
+func (rs *rooms) release(r *room) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if r.refs--; r.refs == 0 {
+		delete(rs.table, r.name)
+	}
+}
+
+// join makes c a member of the group called name.
+func (rs *rooms) join(ctx context.Context, c *Channel, name string, opts *JoinOptions) (JoinResult, error) {
+	switch {
+	case c == nil:
+		return JoinResult{}, errNilChannel
+	case !validName(name):
+		return JoinResult{}, ErrInvalidGroup
+	}
+	if err := opts.validate(); err != nil {
+		return JoinResult{}, err
+	}
+	if err := c.writable(ctx); err != nil {
+		return JoinResult{}, err
+	}
+	r, err := rs.acquire(name)
+	if err != nil {
+		return JoinResult{}, err
+	}
+	m, status, err := rs.enter(ctx, r, c)
+	if err != nil || status == ChannelExists {
+		var at Position
+		if err == nil {
+			at, err = rs.broker.Position(ctx, name)
+		}
+		rs.tidy(r)
+		return JoinResult{Status: status, Position: at}, err
+	}
+	// From here on the reference to r is the membership's.
+	page, err := rs.saved(ctx, name, opts)
+	if err == nil {
+		var res JoinResult
+		if res, err = r.replay(ctx, m, page); err == nil {
+			return res, nil
+		}
+	}
+	rs.leave(c, name)
+	return JoinResult{}, err
+}
+
+var errNilChannel = errors.New("wschannels: nil channel")
+
+// enter adds c to r, and subscribes to the group if need be.
+func (rs *rooms) enter(ctx context.Context, r *room, c *Channel) (*member, AddStatus, error) {
+	select {
+	case r.turn <- struct{}{}:
+		defer func() { <-r.turn }()
+	case <-ctx.Done():
+		return nil, 0, context.Cause(ctx)
+	}
+	if !r.subscribed {
+		if err := rs.broker.Subscribe(ctx, r.name, rs); err != nil {
+			return nil, 0, err
+		}
+		r.subscribed = true
+	}
+	return r.add(c, rs.perChannel)
+}
+
+// saved returns what opts wants replayed, and the group's position.
+func (rs *rooms) saved(ctx context.Context, name string, opts *JoinOptions) (HistoryPage, error) {
+	if opts == nil || opts.ReplayLast == 0 && opts.ReplayAfter == nil {
+		at, err := rs.broker.Position(ctx, name)
+		return HistoryPage{Position: at}, err
+	}
+	page, err := rs.broker.History(ctx, name, &HistoryOptions{Last: opts.ReplayLast, After: opts.ReplayAfter})
+	page.Complete = page.Complete && opts.ReplayAfter != nil
+	return page, err
+}
+
+// leave ends c's membership of the group called name.
+func (rs *rooms) leave(c *Channel, name string) RemoveStatus {
+	r := rs.get(name)
+	if r == nil || r.len() == 0 {
+		return NoSuchGroup
+	}
+	if c == nil {
+		return ChannelNotMember
+	}
+	c.mu.Lock()
+	m := c.rooms[r]
+	delete(c.rooms, r)
+	c.mu.Unlock()
+	if m == nil {
+		return ChannelNotMember
+	}
+	switch removed, empty := r.drop(m); {
+	case !removed:
+		return ChannelNotMember
+	case empty:
+		return GroupRemoved
+	}
+	return ChannelRemoved
+}
+
+// left is called when a member has left r.
+func (rs *rooms) left(r *room, empty bool) {
+	_, local := rs.broker.(*MemoryBroker)
+	switch {
+	case !empty:
+		rs.release(r)
+	case local:
+		rs.tidy(r)
+	default:
+		go rs.tidy(r) // takes what the broker takes; a channel that closes does not wait for it
+	}
+}
+
+// tidy releases r, and unsubscribes it first if nobody is in it.
+func (rs *rooms) tidy(r *room) {
+	r.turn <- struct{}{}
+	if r.subscribed && r.len() == 0 {
+		// An error leaves a subscription that nobody listens to.
+		r.subscribed = rs.broker.Unsubscribe(context.Background(), r.name, rs) != nil
+	}
+	<-r.turn
+	rs.release(r)
+}
+
+func (rs *rooms) members(name string) []*Channel {
+	if r := rs.get(name); r != nil {
+		return r.channels()
+	}
+	return nil
+}
+
+// sizes returns the names of the groups that have members, and how many.
+func (rs *rooms) sizes() map[string]int {
+	sizes := make(map[string]int)
+	for _, r := range rs.all() {
+		if n := r.len(); n > 0 {
+			sizes[r.name] = n
+		}
+	}
+	return sizes
+}
+
+func (rs *rooms) all() []*room {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	all := make([]*room, 0, len(rs.table))
+	for _, r := range rs.table {
+		all = append(all, r)
+	}
+	return all
+}
+
+func (rs *rooms) close() {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	rs.closed = true
+}
+
+// send sends payload to the group called name.
+func (rs *rooms) send(ctx context.Context, name string, payload any, opts *SendOptions) (SendResult, error) {
+	switch {
+	case !validName(name):
+		return SendResult{}, ErrInvalidGroup
+	case ctx.Err() != nil:
+		return SendResult{}, context.Cause(ctx)
+	}
+	t, data, err := canonical(rs.codec, payload)
+	if err != nil {
+		return SendResult{}, err
+	}
+	p := &Publication{Message: newMessage(name, t, data, rs.codec), local: &fanout{rooms: rs}}
+	if opts != nil {
+		p.Save, p.Except = opts.SaveHistory, opts.Except
+	}
+	f := p.local
+	if r := rs.get(name); r != nil {
+		if f.forms, err = prepare(rs.codec, payload, p.Message, r.present()); err != nil {
+			return SendResult{}, err
+		}
+	}
+	if err := rs.broker.Publish(ctx, p); err != nil {
+		return SendResult{}, err
+	}
+	f.closeSlow()
+	f.result.ID, f.result.Seq, f.result.Saved = p.ID, p.Seq, p.Saved
+	return f.result, nil
+}
+
+// prepare encodes payload, of which m is the canonical form, for the payload types
+// that are present, so that an error is one before anything is sent. Forms that need
+// none of the application's code are left to the framer.
+func prepare(codec Codec, payload any, m Message, present [payloadTypes]int) (forms [payloadTypes][]byte, err error) {
+	_, stringer := payload.(fmt.Stringer)
+	_, marshaler := payload.(encoding.BinaryMarshaler)
+	for i, n := range present {
+		t := PayloadType(i)
+		switch {
+		case n == 0 || t == m.Type:
+		case t == Text && stringer, t == Bytes && marshaler, codec != nil:
+			if forms[t], err = encode(codec, t, payload); err != nil {
+				return forms, err
+			}
+		case t == Text && m.Type == Bytes && !utf8.Valid(m.Data):
+			return forms, &PayloadError{Op: "encode", Type: Text, Err: errNotUTF8}
+		}
+	}
+	return forms, nil
+}

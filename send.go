@@ -1,0 +1,159 @@
+package wschannels
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/coder/websocket"
+	"github.com/google/uuid"
+)
+
+var errEnvelopeBytes = errors.New("binary data in an envelope")
+
+// Send encodes payload by the channel's payload type and queues it. It waits for
+// room in the queue until ctx ends. A ctx that has ended already is an error even
+// if there is room; a message over QueueBytes is [ErrTooLarge]; a payload that
+// cannot be encoded is a *[PayloadError].
+//
+// Nil means queued, in order: a later failure shows in [Channel.Err]. The caller
+// may change payload after the call.
+func (c *Channel) Send(ctx context.Context, payload any) error {
+	return c.send(ctx, c.opts.PayloadType, c.opts.PayloadType.frameType(), payload)
+}
+
+// SendJSON is Send with payload encoded as JSON whatever the channel's type: in a
+// binary frame on a Bytes channel, in a text frame on others.
+func (c *Channel) SendJSON(ctx context.Context, v any) error {
+	return c.send(ctx, JSON, c.opts.PayloadType.frameType(), v)
+}
+
+// SendText is Send with s in a text frame whatever the channel's type. In an
+// envelope, s is a JSON string.
+func (c *Channel) SendText(ctx context.Context, s string) error {
+	return c.send(ctx, Text, websocket.MessageText, s)
+}
+
+// SendBytes is Send with p in a binary frame whatever the channel's type. It is an
+// error on a channel in Envelope mode.
+func (c *Channel) SendBytes(ctx context.Context, p []byte) error {
+	if c.opts.Envelope {
+		return &PayloadError{Op: "encode", Type: Bytes, Err: errEnvelopeBytes}
+	}
+	return c.send(ctx, Bytes, websocket.MessageBinary, p)
+}
+
+func (c *Channel) send(ctx context.Context, t PayloadType, typ websocket.MessageType, payload any) error {
+	if err := c.writable(ctx); err != nil {
+		return err
+	}
+	p, err := encode(c.opts.Codec, t, payload)
+	if err != nil {
+		c.countPanic(err)
+		return err
+	}
+	if c.opts.Envelope {
+		if t == JSON && c.opts.PayloadType == Text {
+			t = Text // its data is a JSON string
+		}
+		p = envelope(t, place{}, uuid.New(), p)
+	}
+	return c.enqueue(ctx, newFrame(typ, p))
+}
+
+// writable returns why the channel cannot be sent to now, or nil.
+func (c *Channel) writable(ctx context.Context) error {
+	if err := c.Err(); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if !c.authed.Load() {
+		return ErrUnauthorized
+	}
+	return nil
+}
+
+// enqueue queues f, waiting for room until ctx ends.
+func (c *Channel) enqueue(ctx context.Context, f *frame) error {
+	switch err := c.queue.send(ctx, f); err {
+	case nil:
+		c.Touch()
+		return nil
+	case ErrClosed:
+		return c.Err()
+	case ErrTooLarge:
+		return fmt.Errorf("%w: %d bytes, and QueueBytes is %d", ErrTooLarge, f.size(), c.opts.QueueBytes)
+	default:
+		return err
+	}
+}
+
+// Flush waits until everything that was queued before the call has been written,
+// or dropped by [SlowDropOldest], or ctx ends, or the channel has closed; then it
+// returns nil, ctx's cause, or [Channel.Err]. Written means handed to the operating
+// system: only an answer from the peer proves arrival.
+func (c *Channel) Flush(ctx context.Context) error {
+	err := c.queue.wait(ctx)
+	if err == ErrClosed {
+		return c.Err()
+	}
+	return err
+}
+
+// writeFailed is the queue's fail: the connection cannot be written to any more.
+func (c *Channel) writeFailed(err error) {
+	ce := &CloseError{Code: websocket.StatusAbnormalClosure, Err: err}
+	if errors.Is(err, ErrSlowConsumer) {
+		ce.Code = StatusSlowConsumer
+	}
+	if c.begin(ce, false) {
+		c.fault.Store(true)
+		go c.finish(cut) // ends by itself, in bounded time
+	}
+}
+
+// channelConn is an accepted channel seen as a Conn.
+type channelConn struct{ c *Channel }
+
+func (v channelConn) Read(ctx context.Context) (websocket.MessageType, []byte, error) {
+	m, err := v.c.Receive(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	return m.Type.frameType(), m.Data, nil
+}
+
+func (v channelConn) Write(ctx context.Context, typ websocket.MessageType, p []byte) error {
+	if err := v.c.writable(ctx); err != nil {
+		return err
+	}
+	if ce := checkUTF8(typ, p); ce != nil {
+		return &PayloadError{Op: "encode", Type: Text, Err: ce.Err}
+	}
+	if err := v.c.enqueue(ctx, newFrame(typ, append([]byte(nil), p...))); err != nil {
+		return err
+	}
+	return v.c.Flush(ctx)
+}
+
+func (v channelConn) Ping(ctx context.Context) error {
+	ws := v.c.link.(*ownedConn).ws
+	pong := make(chan error, 1)
+	// Not ctx: one that ends at the wrong moment breaks the connection. Ends with
+	// the pong or the connection.
+	go func() { pong <- ws.Ping(v.c.ctx) }()
+	select {
+	case err := <-pong:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (v channelConn) Close(code websocket.StatusCode, reason string) error {
+	return v.c.Close(code, reason)
+}
+
+func (v channelConn) CloseNow() error { return v.c.CloseNow() }

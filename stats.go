@@ -1,0 +1,85 @@
+package wschannels
+
+import "sync/atomic"
+
+// Stats is what a box holds now and has done since it was made. Every message that
+// was accepted for a channel or a mailbox is, once nothing is being written, either
+// queued, sent or dropped.
+type Stats struct {
+	Channels, Groups, Mailboxes int // Groups: with local members
+
+	QueuedMessages, QueuedBytes int64 // waiting in channels' queues; a message being written is neither queued nor sent
+
+	// HistoryBytes counts as HistoryLimits.Bytes does, MailboxBytes too. The history
+	// of a Broker that is not in this process is not counted.
+	HistoryBytes, MailboxBytes int64
+
+	Accepted, Refused, Disconnected          uint64 // channels. Refused: 503s, and refusals by middleware or OnConnect
+	Received, Sent, BytesReceived, BytesSent uint64 // messages and payload bytes. Sent: handed to the operating system
+
+	// Dropped: SendResult's Dropped and Evicted, what closing left in queues, what
+	// mailboxes lost. History that makes room is not loss.
+	Dropped uint64
+
+	SlowClosed, Expired, Stale uint64 // channels closed for these reasons
+	RateLimited, Invalid       uint64 // inbound messages that were discarded
+	Panics                     uint64 // of the application's code, recovered
+}
+
+// counters are those that no channel keeps.
+type counters struct {
+	accepted, refused, disconnected, slowClosed, expired, stale atomic.Uint64
+}
+
+// Stats returns the box's figures. It visits every channel, briefly.
+func (b *ChannelBox) Stats() Stats {
+	s := Stats{
+		Channels:     b.registry.Len(),
+		Groups:       len(b.rooms.sizes()),
+		Accepted:     b.counters.accepted.Load(),
+		Refused:      b.counters.refused.Load(),
+		Disconnected: b.counters.disconnected.Load(),
+		SlowClosed:   b.counters.slowClosed.Load(),
+		Expired:      b.counters.expired.Load(),
+		Stale:        b.counters.stale.Load(),
+	}
+	if m, ok := b.broker.(*MemoryBroker); ok {
+		s.HistoryBytes = int64(m.historyBytes())
+	}
+	boxes, bytes, lost := b.users.counts()
+	s.Mailboxes, s.MailboxBytes = boxes, int64(bytes)
+
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s.add(&b.gone)
+	s.Dropped += lost
+	for c := range b.live {
+		c.addTo(&s)
+	}
+	return s
+}
+
+// addTo adds what c counted.
+func (c *Channel) addTo(s *Stats) {
+	n := c.queue.counts()
+	s.add(&Stats{
+		QueuedMessages: n.queued, QueuedBytes: n.queuedBytes,
+		Sent: n.sent, BytesSent: n.sentBytes, Dropped: n.dropped,
+		Received: c.tally.received.Load(), BytesReceived: c.tally.receivedBytes.Load(),
+		RateLimited: c.tally.rateLimited.Load(), Invalid: c.tally.invalid.Load(), Panics: c.tally.panics.Load(),
+	})
+}
+
+// add adds what channels count.
+func (s *Stats) add(o *Stats) {
+	s.QueuedMessages += o.QueuedMessages
+	s.QueuedBytes += o.QueuedBytes
+	s.Received += o.Received
+	s.Sent += o.Sent
+	s.BytesReceived += o.BytesReceived
+	s.BytesSent += o.BytesSent
+	s.Dropped += o.Dropped
+	s.RateLimited += o.RateLimited
+	s.Invalid += o.Invalid
+	s.Panics += o.Panics
+}

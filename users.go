@@ -1,0 +1,297 @@
+package wschannels
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// users knows which channels are whose, and has mailboxes for those that have none.
+type users struct {
+	codec  Codec
+	timers *timers
+	alarm  *alarm // for mail that expires
+
+	mu     sync.Mutex // guards what follows, and all mail; taken before a channel's locks
+	online map[string]*account
+	mail   mailboxes
+}
+
+// An account is a user with channels.
+type account struct {
+	channels []*Channel
+
+	// drains, if not nil, is the channel that is still to get what is in the mailbox,
+	// as it has room, and what is newer by that way.
+	drains *Channel
+}
+
+func newUsers(opts *Options, t *timers) *users {
+	u := &users{
+		codec: opts.Channel.Codec, timers: t, online: make(map[string]*account),
+		mail: mailboxes{
+			maxBytes: opts.MailboxBytes, ttl: opts.MailboxTTL, max: opts.MaxMailboxes,
+			boxes: make(map[string]*mailbox),
+		},
+	}
+	u.alarm = &alarm{wake: func(now time.Time) time.Time {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		return u.mail.sweep(now)
+	}}
+	return u
+}
+
+// SetUser says who the channel is, once known; [Auth] is the usual place. The channel
+// is the user's, and gets what waits in the user's mailbox before anything newer, once
+// it is in the box and has authenticated. A second name moves it, "" removes it. What
+// a channel that closes had not written goes back to the front of the mailbox or, if
+// the user has another channel by then, to that one.
+//
+// A name has at most 255 bytes of UTF-8 without control characters, else the error is
+// [ErrInvalidUser].
+func (c *Channel) SetUser(user string) error {
+	if user != "" && !validName(user) {
+		return ErrInvalidUser
+	}
+	c.mu.Lock()
+	if c.err != nil {
+		defer c.mu.Unlock()
+		return c.err
+	}
+	c.user = user
+	c.mu.Unlock()
+	c.settleUser()
+	return nil
+}
+
+// User returns the name that SetUser gave, "" if none.
+func (c *Channel) User() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.user
+}
+
+// settleUser makes the channel its user's, if it may be now.
+func (c *Channel) settleUser() {
+	if b := c.inBox(); b != nil {
+		b.users.settle(c)
+	}
+}
+
+// refill is the queue's room.
+func (c *Channel) refill() {
+	if b := c.inBox(); b != nil {
+		b.users.refill(c)
+	}
+}
+
+// giveBack returns what was not written to the users whose it is.
+func (c *Channel) giveBack(back []*mail) {
+	if len(back) > 0 {
+		back[0].users.giveBack(back)
+	}
+}
+
+// arrived is called by a queue that has written m.
+func (m *mail) arrived() {
+	m.users.mu.Lock()
+	defer m.users.mu.Unlock()
+	m.written = true
+	m.holders--
+}
+
+// settle makes c belong to the user that it names, and to no other. It is called
+// whenever that may have changed.
+func (u *users) settle(c *Channel) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	c.mu.Lock()
+	want, have := c.user, c.account
+	if c.err != nil || !c.entered || !c.authed.Load() {
+		want = ""
+	}
+	c.account = want
+	c.mu.Unlock()
+	if want == have {
+		return
+	}
+	if a := u.online[have]; a != nil {
+		a.channels = slices.DeleteFunc(a.channels, func(o *Channel) bool { return o == c })
+		if a.drains == c {
+			a.drains = nil
+		}
+		if len(a.channels) == 0 {
+			delete(u.online, have)
+		}
+	}
+	if want == "" {
+		return
+	}
+	a := u.online[want]
+	if a == nil {
+		a = new(account)
+		u.online[want] = a
+	}
+	a.channels = append(a.channels, c)
+	if a.drains == nil {
+		a.drains = c
+		u.drain(a, want)
+	}
+}
+
+// refill goes on with a mailbox that did not fit into c's queue.
+func (u *users) refill(c *Channel) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	c.mu.Lock()
+	user := c.account
+	c.mu.Unlock()
+	if a := u.online[user]; a != nil && a.drains == c {
+		u.drain(a, user)
+	}
+}
+
+// drain moves user's mailbox into the queue of a.drains, as far as there is room.
+// u.mu is held.
+func (u *users) drain(a *account, user string) {
+	c := a.drains
+	for m := u.mail.first(user); m != nil; m = u.mail.first(user) {
+		frames := framer{m: m.Message, forms: new([payloadTypes][]byte), mail: m}
+		fr := frames.frame(c)
+		switch {
+		case fr == nil || fr.size() > c.opts.QueueBytes:
+			u.mail.lost++ // this channel cannot have it, and waiting would not help
+		case c.queue.fits(fr, true):
+			m.holders++
+		default:
+			return // until refill, or c is gone
+		}
+		u.mail.take(user)
+	}
+	a.drains = nil
+}
+
+// present returns how many of user's channels each payload type has.
+func (u *users) present(user string) (kinds [payloadTypes]int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if a := u.online[user]; a != nil {
+		for _, c := range a.channels {
+			kinds[c.opts.PayloadType]++
+		}
+	}
+	return kinds
+}
+
+// send sends payload to every channel of user, or puts it in the mailbox.
+func (u *users) send(ctx context.Context, user string, payload any) (SendResult, error) {
+	switch {
+	case !validName(user):
+		return SendResult{}, ErrInvalidUser
+	case ctx.Err() != nil:
+		return SendResult{}, context.Cause(ctx)
+	}
+	t, data, err := canonical(u.codec, payload)
+	if err != nil {
+		return SendResult{}, err
+	}
+	m := &mail{Message: newMessage("", t, data, u.codec), user: user, users: u}
+	f := &fanout{result: SendResult{ID: m.ID}}
+	if f.forms, err = prepare(u.codec, payload, m.Message, u.present(user)); err != nil {
+		return SendResult{}, err
+	}
+	u.mu.Lock()
+	if !u.deliver(m, f) && u.keep(m) {
+		f.result.Waiting = 1
+	}
+	u.mu.Unlock()
+	f.closeSlow()
+	return f.result, nil
+}
+
+// deliver offers m to the user's channels, and reports whether the mailbox need not
+// keep it. u.mu is held.
+func (u *users) deliver(m *mail, f *fanout) bool {
+	a := u.online[m.user]
+	if a == nil {
+		return false
+	}
+	frames := framer{m: m.Message, forms: &f.forms, mail: m}
+	now, done := time.Now(), false
+	for _, c := range a.channels {
+		if c == a.drains {
+			continue
+		}
+		fr := frames.frame(c)
+		if fr == nil {
+			c.queue.drop()
+			f.result.Dropped++
+			done = true
+			continue
+		}
+		switch f.offer(c, fr, now) {
+		case offered:
+			m.holders++
+			done = true
+		case offeredFull: // dropped by its policy, or about to be closed by it
+			done = done || c.opts.Slow != SlowDisconnect
+		}
+	}
+	return done && a.drains == nil
+}
+
+// keep puts m in its user's mailbox. u.mu is held.
+func (u *users) keep(m *mail) bool {
+	kept := u.mail.put(m)
+	if kept {
+		u.timers.set(u.alarm, m.Created.Add(u.mail.ttl))
+	}
+	return kept
+}
+
+// giveBack takes back what a closed channel had not written, in order. What another
+// channel has written, or still has, is not lost.
+func (u *users) giveBack(back []*mail) {
+	f := new(fanout)
+	u.mu.Lock()
+	back = slices.DeleteFunc(back, func(m *mail) bool {
+		m.holders--
+		return m.holders > 0 || m.written
+	})
+	for len(back) > 0 {
+		n := slices.IndexFunc(back, func(m *mail) bool { return m.user != back[0].user })
+		if n < 0 {
+			n = len(back)
+		}
+		u.restore(back[:n], f)
+		back = back[n:]
+	}
+	u.mu.Unlock()
+	f.closeSlow()
+}
+
+// restore delivers mail of one user to the channels there are, or puts it in front of
+// the mailbox. u.mu is held.
+func (u *users) restore(back []*mail, f *fanout) {
+	if u.online[back[0].user] == nil {
+		u.timers.set(u.alarm, back[0].Created.Add(u.mail.ttl))
+		u.mail.putBack(back)
+		return
+	}
+	for _, m := range back {
+		f.forms = [payloadTypes][]byte{}
+		if !u.deliver(m, f) && !u.keep(m) {
+			u.mail.lost++
+		}
+	}
+}
+
+// counts returns how many mailboxes there are, what they hold, and what they lost.
+func (u *users) counts() (boxes, bytes int, lost uint64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.mail.sweep(time.Now())
+	return len(u.mail.boxes), u.mail.bytes, u.mail.lost
+}

@@ -40,12 +40,12 @@ type Channel struct {
 	reading atomic.Int64 // when the current read began; 0: nothing is being read
 
 	answered atomic.Bool // the peer answered our close frame
-	fault    atomic.Bool // it ended by a breach of protocol or a failed write: an error to report
 	authed   atomic.Bool
 	tally    tally
 
 	mu       sync.Mutex // guards what follows
 	err      *CloseError
+	fault    bool        // err is to be reported
 	box      *ChannelBox // set once, when it enters one
 	timers   *timers
 	alarm    *alarm
@@ -87,7 +87,7 @@ func NewChannel(conn Conn, opts *ChannelOptions) (*Channel, error) {
 	c := newChannel(resolved, context.Background())
 	c.conn = conn
 	c.queue.single = true
-	c.link = newAnyConn(conn, resolved.limits(), c.hear)
+	c.link = newAnyConn(conn, resolved.limits(), c.hear, c.fail)
 	c.queue.write = c.link.transmit
 	c.startTimers(new(timers))
 	c.startReading()

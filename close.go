@@ -37,7 +37,7 @@ const abandonment = time.Second
 // the channel closes with 1011; a reason is cut to 123 bytes between two runes.
 func (c *Channel) Close(code websocket.StatusCode, reason string) error {
 	end, bad := closing(code, reason)
-	if !c.begin(end, false) {
+	if !c.begin(end, 0) {
 		<-c.gone
 		return bad
 	}
@@ -66,7 +66,7 @@ func closing(code websocket.StatusCode, reason string) (*CloseError, error) {
 // frame: [Channel.Err] has code 1006. It also ends a Close that is under way. It
 // does not wait for the peer.
 func (c *Channel) CloseNow() error {
-	if c.begin(&CloseError{Code: websocket.StatusAbnormalClosure}, false) {
+	if c.begin(&CloseError{Code: websocket.StatusAbnormalClosure}, 0) {
 		c.finish(cut)
 		return nil
 	}
@@ -77,25 +77,40 @@ func (c *Channel) CloseNow() error {
 
 // closeAsync begins to close with end and leaves the rest to a goroutine.
 func (c *Channel) closeAsync(end *CloseError, how ending) bool {
-	began := c.begin(end, false)
+	began := c.begin(end, 0)
 	if began {
 		go c.finish(how) // ends within CloseTimeout
 	}
 	return began
 }
 
+// fail is closeAsync for an end that is also an error to report.
+func (c *Channel) fail(end *CloseError, how ending) {
+	if c.begin(end, isFault) {
+		go c.finish(how) // ends within CloseTimeout
+	}
+}
+
+// What begin is to know of its caller.
+type origin uint8
+
+const (
+	byReader origin = 1 << iota // it reads the connection, and will go on
+	isFault                     // a breach of protocol or a failed write: OnError is told
+)
+
 // begin is the start of closing: from here on the channel is closed for everybody,
 // is in no group and in no registry, and takes nothing more. Only the first call
-// returns true; its caller sees to it that finish is called, once. reader says that
-// the caller is what reads the connection, and will go on.
-func (c *Channel) begin(end *CloseError, reader bool) bool {
+// returns true; its caller sees to it that finish is called, once.
+func (c *Channel) begin(end *CloseError, from origin) bool {
 	c.mu.Lock()
 	if c.err != nil {
 		c.mu.Unlock()
 		return false
 	}
 	c.err = end
-	takeOver := !c.inRead && !reader
+	c.fault = from&isFault != 0
+	takeOver := !c.inRead && from&byReader == 0
 	names := c.roomNames()
 	rooms, registries := c.rooms, c.registry
 	c.rooms, c.registry = nil, nil
@@ -179,7 +194,7 @@ func (c *Channel) retire() {
 	box, refused := c.box, c.box != nil && !c.entered
 	c.mu.Unlock()
 	if !refused {
-		if c.fault.Load() {
+		if c.fault {
 			c.report(c.err)
 		}
 		c.fireDisconnect()

@@ -67,25 +67,29 @@ type limits struct {
 
 var errWriteTimeout = fmt.Errorf("%w: a write took too long", ErrSlowConsumer)
 
+func writeTimedOut() *CloseError { return &CloseError{Code: StatusSlowConsumer, Err: errWriteTimeout} }
+
+func readTimedOut() *CloseError { return flood("message took too long") }
+
 // anyConn is the link over a Conn of the application's: each message is one Write.
 type anyConn struct {
 	conn   Conn
 	limits limits
-	alive  func() // the peer answered a ping
+	alive  func()                            // the peer answered a ping
+	fail   func(end *CloseError, how ending) // closes the channel
 
 	ctx     context.Context // of every Read, Write and Ping; ends with the connection
 	cancel  context.CancelFunc
 	pinging atomic.Bool
 
-	watchdog *time.Timer // aborts a write that takes too long; used by the writer alone
-	late     atomic.Bool
+	watchdog *time.Timer // ends a write that takes too long; used by the writer alone
 
 	mu       sync.Mutex // guards closeErr
 	closeErr error
 }
 
-func newAnyConn(conn Conn, l limits, alive func()) *anyConn {
-	a := &anyConn{conn: conn, limits: l, alive: alive}
+func newAnyConn(conn Conn, l limits, alive func(), fail func(*CloseError, ending)) *anyConn {
+	a := &anyConn{conn: conn, limits: l, alive: alive, fail: fail}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	if c, ok := conn.(interface{ SetReadLimit(int64) }); ok {
 		c.SetReadLimit(l.message)
@@ -117,20 +121,11 @@ func (a *anyConn) read() (websocket.MessageType, []byte, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	var late atomic.Bool
-	timer := time.AfterFunc(a.limits.readTimeout, func() {
-		late.Store(true)
-		a.abort()
-	})
+	timer := time.AfterFunc(a.limits.readTimeout, func() { a.fail(readTimedOut(), graceful) })
 	defer timer.Stop()
 	p, err := io.ReadAll(r)
-	if err != nil && late.Load() {
-		err = errReadTimeout
-	}
 	return typ, p, err
 }
-
-var errReadTimeout = errors.New("message took too long")
 
 func (a *anyConn) whyReadFailed(err error) *CloseError {
 	var netErr net.Error
@@ -140,8 +135,6 @@ func (a *anyConn) whyReadFailed(err error) *CloseError {
 		var ce websocket.CloseError
 		errors.As(err, &ce)
 		return peerClosed(ce)
-	case errors.Is(err, errReadTimeout):
-		return &CloseError{Code: websocket.StatusPolicyViolation, Reason: err.Error(), Err: err}
 	case errors.Is(err, websocket.ErrMessageTooBig):
 		return tooLarge(a.limits.message)
 	case real && !errors.As(err, &netErr) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) &&
@@ -191,19 +184,12 @@ func (a *anyConn) transmit(b *batch) (int, error) {
 
 func (a *anyConn) writeFrame(f *frame) error {
 	if a.watchdog == nil {
-		a.watchdog = time.AfterFunc(a.limits.writeTimeout, func() {
-			a.late.Store(true)
-			a.abort()
-		})
+		a.watchdog = time.AfterFunc(a.limits.writeTimeout, func() { a.fail(writeTimedOut(), cut) })
 	} else {
 		a.watchdog.Reset(a.limits.writeTimeout)
 	}
-	err := a.conn.Write(a.ctx, f.typ, f.payload)
-	a.watchdog.Stop()
-	if err != nil && a.late.Load() {
-		return errWriteTimeout
-	}
-	return err
+	defer a.watchdog.Stop()
+	return a.conn.Write(a.ctx, f.typ, f.payload)
 }
 
 func (a *anyConn) abort() {

@@ -125,7 +125,7 @@ func (c *Channel) log(msg string, err error) {
 
 // endWith closes the channel as the error of a handler or an event asks for.
 func (c *Channel) endWith(err error) {
-	if c.begin(endFor(err), false) {
+	if c.begin(endFor(err), 0) {
 		c.finish(graceful)
 	}
 }

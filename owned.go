@@ -122,7 +122,7 @@ func (o *ownedConn) setReadDeadline() {
 
 func (o *ownedConn) whyLost(err error) *CloseError {
 	if errors.Is(err, os.ErrDeadlineExceeded) && o.inspect.busy() && !o.stopped.Load() {
-		return &CloseError{Code: websocket.StatusPolicyViolation, Reason: errReadTimeout.Error(), Err: errReadTimeout}
+		return readTimedOut()
 	}
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF

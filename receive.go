@@ -245,7 +245,11 @@ func (c *Channel) leaveRead() (closing bool) {
 
 // ended closes the channel because reading came to an end.
 func (c *Channel) ended(end *CloseError) {
-	if !c.begin(end, true) {
+	from := byReader
+	if !end.Remote {
+		from |= isFault
+	}
+	if !c.begin(end, from) {
 		return // another closer was first, and reads on
 	}
 	if end.Remote {
@@ -258,7 +262,6 @@ func (c *Channel) ended(end *CloseError) {
 		}
 		return
 	}
-	c.fault.Store(true)
 	go c.finish(graceful) // ends in bounded time
 	c.drain()
 }

@@ -104,13 +104,10 @@ func (c *Channel) Flush(ctx context.Context) error {
 
 // writeFailed is the queue's fail: the connection cannot be written to any more.
 func (c *Channel) writeFailed(err error) {
-	ce := &CloseError{Code: websocket.StatusAbnormalClosure, Err: err}
-	if errors.Is(err, ErrSlowConsumer) {
-		ce.Code = StatusSlowConsumer
-	}
-	if c.begin(ce, false) {
-		c.fault.Store(true)
-		go c.finish(cut) // ends by itself, in bounded time
+	if err == errWriteTimeout {
+		c.fail(writeTimedOut(), cut)
+	} else {
+		c.fail(&CloseError{Code: websocket.StatusAbnormalClosure, Err: err}, cut)
 	}
 }
 

@@ -24,13 +24,15 @@ type Channel struct {
 	opts    *ChannelOptions // resolved; shared by the channels of an endpoint
 	conn    Conn            // the application's; nil if accepted by a box
 	link    link
-	request *http.Request
+	request *keptRequest // nil if it came from none
 	created time.Time
 
 	ctx    context.Context // done when closing starts
 	cancel context.CancelCauseFunc
-	gone   chan struct{} // closed when the connection is gone and all is handed back
-	read   chan struct{} // closed when nothing reads the connection any more
+
+	// Made by begin, for whoever comes after it.
+	gone chan struct{} // closed when the connection is gone and all is handed back
+	read chan struct{} // closed when nothing reads the connection any more
 
 	queue queue
 
@@ -44,9 +46,15 @@ type Channel struct {
 	tally    tally
 
 	mu       sync.Mutex // guards what follows
+	fault    bool       // err is to be reported
+	inline   bool       // the event loop itself reads
+	inRead   bool       // a receive is under way
+	served   bool       // Serve or Handler will retire it
+	entered  bool       // it is, or was, in the box
+	retired  bool       // its last event has returned
+	reprieve bool       // a second ping was sent before it is called stale
 	err      *CloseError
-	fault    bool        // err is to be reported
-	box      *ChannelBox // set once, when it enters one
+	box      *ChannelBox // that looks after it
 	timers   *timers
 	alarm    *alarm
 	beat     heartbeat
@@ -54,14 +62,9 @@ type Channel struct {
 	registry []*Registry
 	left     []string // names of the groups it was in, during OnDisconnect
 	user     string   // as SetUser said
-	account  string   // whose channel it is in the box; guarded by users.mu, too
-	entered  bool     // it is, or was, in the box
+	account  *account // whose channel it is; guarded by users.mu, too
 	values   map[any]any
 	inbox    chan inbound  // nil until something reads for Receive
-	inline   bool          // the event loop itself reads
-	inRead   bool          // a receive is under way
-	served   bool          // Serve or Handler will end it
-	retired  bool          // its last event has returned
 	waiters  chan struct{} // if not nil: closed when retired
 }
 
@@ -98,7 +101,6 @@ func NewChannel(conn Conn, opts *ChannelOptions) (*Channel, error) {
 func newChannel(opts *ChannelOptions, base context.Context) *Channel {
 	c := &Channel{
 		id: opts.ID, opts: opts, created: time.Now(),
-		gone: make(chan struct{}), read: make(chan struct{}),
 	}
 	if c.id == uuid.Nil {
 		c.id = uuid.New()
@@ -157,15 +159,22 @@ func (c *Channel) Conn() Conn {
 	return channelConn{c}
 }
 
-// Request returns the request that the channel came from, nil if none did. Its
-// context keeps its values, but does not end with the handler; it has no body.
-func (c *Channel) Request() *http.Request { return c.request }
+// Request returns the request that the channel came from, nil if none did: a new copy
+// with each call, which is the caller's. Its context keeps its values, but does not end
+// with the HTTP handler. It has no body, and not the headers that were about the
+// connection: Connection, Upgrade and Sec-WebSocket-Key, -Version and -Extensions.
+func (c *Channel) Request() *http.Request {
+	if c.request == nil {
+		return nil
+	}
+	return c.request.unpack()
+}
 
 // Subprotocol returns the subprotocol that was negotiated (RFC 6455 section 1.9),
 // "" if none was or the channel's Conn does not tell.
 func (c *Channel) Subprotocol() string {
 	if o, ok := c.link.(*ownedConn); ok {
-		return o.ws.Subprotocol()
+		return o.subprotocol
 	}
 	if s, ok := c.conn.(interface{ Subprotocol() string }); ok {
 		return s.Subprotocol()

@@ -109,6 +109,7 @@ func (c *Channel) begin(end *CloseError, from origin) bool {
 		return false
 	}
 	c.err = end
+	c.gone, c.read = make(chan struct{}), make(chan struct{})
 	c.fault = from&isFault != 0
 	takeOver := !c.inRead && from&byReader == 0
 	names := c.roomNames()
@@ -228,7 +229,6 @@ func (c *Channel) whenRetired() <-chan struct{} {
 type heartbeat struct {
 	pinged  int64 // when the last ping was sent
 	staleAt int64 // when it must have been answered
-	again   bool  // a second ping was sent
 }
 
 // startTimers puts the channel's deadlines under t.
@@ -295,16 +295,17 @@ func (c *Channel) checkHeartbeat(at time.Time) (next time.Time, stale bool) {
 			return c.created.Add(time.Duration(due)), false
 		}
 		c.beat = heartbeat{pinged: now, staleAt: quietSince + interval + timeout}
+		c.reprieve = false
 		if now > quietSince+interval {
 			c.beat.staleAt = now + timeout
 		}
-		c.queue.control(pingFrame, nil)
+		c.queue.control(true, nil)
 	case now >= c.beat.staleAt:
-		if c.beat.again || now < c.beat.staleAt+late {
+		if c.reprieve || now < c.beat.staleAt+late {
 			return time.Time{}, true
 		}
-		c.beat = heartbeat{pinged: now, staleAt: now + timeout, again: true}
-		c.queue.control(pingFrame, nil)
+		c.beat, c.reprieve = heartbeat{pinged: now, staleAt: now + timeout}, true
+		c.queue.control(true, nil)
 	}
 	return c.created.Add(time.Duration(c.beat.staleAt)), false
 }

@@ -40,9 +40,6 @@ type link interface {
 	// until the peer has answered or the connection is gone.
 	discard() (answered bool)
 
-	// release is called once nothing reads any more, unless discard was.
-	release()
-
 	// transmit is the queue's write.
 	transmit(b *batch) (frames int, err error)
 
@@ -154,10 +151,8 @@ func (a *anyConn) discard() bool {
 	}
 }
 
-func (a *anyConn) release() {}
-
 func (a *anyConn) transmit(b *batch) (int, error) {
-	if b.ping != nil && a.pinging.CompareAndSwap(false, true) {
+	if b.ping && a.pinging.CompareAndSwap(false, true) {
 		go func() { // ends with the answer, or the connection
 			defer a.pinging.Store(false)
 			if a.conn.Ping(a.ctx) == nil {

@@ -20,6 +20,7 @@ const (
 	opPong         = 0xA
 
 	bitFin  = 0x80
+	bitRSV1 = 0x40
 	bitMask = 0x80
 
 	maxControl = 125 // payload of a control frame (section 5.5)

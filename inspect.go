@@ -98,7 +98,7 @@ func (in *inspector) step() *CloseError {
 
 func (in *inspector) firstByte(b byte) *CloseError {
 	op, fin := b&0xF, b&bitFin != 0
-	rsv1 := b&0x40 != 0
+	rsv1 := b&bitRSV1 != 0
 	switch {
 	case b&0x30 != 0, rsv1 && !(in.deflate && (op == opText || op == opBinary)):
 		return violation("reserved bits set") // section 5.2; RFC 7692 section 6

@@ -16,14 +16,14 @@ const maxBatch = 64 << 10
 // the channel's only writer: a goroutine that lives while there is something to
 // write. Order of frames is order of arrival. Control frames do not wait behind data.
 type queue struct {
-	limit  int                                  // bytes that may wait
-	single bool                                 // one frame a write call
-	write  func(*batch) (frames int, err error) // whole frames handed over
-	fail   func(error)                          // a write failed; called once, by the writer
-	room   func()                               // there is room again; called by the writer if hungry
-	run    func()                               // q.flush as a value, made once
+	limit int                                  // bytes that may wait
+	write func(*batch) (frames int, err error) // whole frames handed over
+	fail  func(error)                          // a write failed; called once, by the writer
+	room  func()                               // there is room again; called by the writer if hungry
+	run   func()                               // q.flush as a value, made once
 
 	mu          sync.Mutex // guards what follows; held for moments only
+	single      bool       // one frame a write call; set before the first
 	state       queueState
 	frames      []*frame // frames[head:] wait
 	head        int
@@ -31,15 +31,16 @@ type queue struct {
 	pushed      uint64        // frames accepted so far: the number of the last one that waits
 	flight      []*frame      // in a write call
 	flightFirst uint64        // number of the first of them
-	ping, pong  []byte        // control frames that are to be sent
+	pong        []byte        // a pong that is to be sent, as a frame
 	farewell    *farewell     // the close frame that is to be sent
+	ping        bool          // a ping is to be sent
 	running     bool          // the writer is at work
 	ended       bool          // the writer will not come back
+	slow        bool          // a group send found no room: the channel is about to be closed
+	hungry      bool          // call room when there is some
 	idle        chan struct{} // if not nil: closed when ended, or not running
 	waiting     []*sender     // sends that wait for room, first come first served
 	flushes     []*flushing   // Flush calls that wait
-	slow        bool          // a group send found no room: the channel is about to be closed
-	hungry      bool          // call room when there is some
 
 	held, heldBytes          int // of groups that are being joined: queued, but not here
 	sent, sentBytes, dropped uint64
@@ -56,8 +57,8 @@ const (
 // A batch is what one write call gets.
 type batch struct {
 	frames   []*frame
-	ping     []byte // as frames, like pong
-	pong     []byte
+	ping     bool
+	pong     []byte // a frame
 	farewell *farewell
 }
 
@@ -268,15 +269,13 @@ func (q *queue) wait(ctx context.Context) error {
 // control asks for a ping or a pong ahead of all data. Of several pongs only the
 // latest is sent, as RFC 6455 section 5.5.3 allows: a peer that floods without
 // reading costs no memory.
-func (q *queue) control(ping, pong []byte) {
+func (q *queue) control(ping bool, pong []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.state == queueDead || q.ended {
 		return
 	}
-	if ping != nil {
-		q.ping = ping
-	}
+	q.ping = q.ping || ping
 	if pong != nil {
 		q.pong = pong
 	}
@@ -413,7 +412,7 @@ func (q *queue) take(b *batch) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	b.ping, b.pong = q.ping, q.pong
-	q.ping, q.pong = nil, nil
+	q.ping, q.pong = false, nil
 	if fw := q.farewell; fw == nil || fw.last {
 		q.flightFirst = q.pushed - uint64(q.length()) + 1
 		for n := 0; q.length() > 0; {
@@ -428,7 +427,7 @@ func (q *queue) take(b *batch) bool {
 	if q.farewell != nil && (!q.farewell.last || q.length() == 0) {
 		b.farewell = q.farewell
 	}
-	if q.state == queueDead || len(b.frames) == 0 && b.ping == nil && b.pong == nil && b.farewell == nil {
+	if q.state == queueDead || len(b.frames) == 0 && !b.ping && b.pong == nil && b.farewell == nil {
 		q.stop()
 		return false
 	}

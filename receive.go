@@ -180,7 +180,6 @@ func (c *Channel) pump(deliver func(Message, error)) {
 				c.drain()
 			} else {
 				c.answered.Store(end.Code != websocket.StatusAbnormalClosure)
-				c.link.release()
 				close(c.read)
 			}
 			return
@@ -253,7 +252,6 @@ func (c *Channel) ended(end *CloseError) {
 		return // another closer was first, and reads on
 	}
 	if end.Remote {
-		c.link.release()
 		close(c.read)
 		if end.Code == websocket.StatusAbnormalClosure {
 			c.finish(cut)

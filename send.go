@@ -136,17 +136,7 @@ func (v channelConn) Write(ctx context.Context, typ websocket.MessageType, p []b
 }
 
 func (v channelConn) Ping(ctx context.Context) error {
-	ws := v.c.link.(*ownedConn).ws
-	pong := make(chan error, 1)
-	// Not ctx: one that ends at the wrong moment breaks the connection. Ends with
-	// the pong or the connection.
-	go func() { pong <- ws.Ping(v.c.ctx) }()
-	select {
-	case err := <-pong:
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return v.c.link.(*ownedConn).ping(ctx, v.c.Done())
 }
 
 func (v channelConn) Close(code websocket.StatusCode, reason string) error {

@@ -150,13 +150,12 @@ func (b *ChannelBox) upgrade(w http.ResponseWriter, r *http.Request, opts *Chann
 	}
 	base := context.WithoutCancel(r.Context())
 	c := newChannel(opts, base)
-	c.request = r.WithContext(base)
-	c.request.Body = http.NoBody
+	c.request = keepRequest(base, r)
 	c.link = link
 	c.served = served
 	c.queue.write = link.transmit
-	link.queue = &c.queue
-	link.alive = c.hear
+	link.in.queue = &c.queue
+	link.in.alive = c.hear
 	c.startTimers(&b.timers)
 	if err := b.adopt(c); err != nil {
 		c.served = false

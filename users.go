@@ -20,6 +20,7 @@ type users struct {
 
 // An account is a user with channels.
 type account struct {
+	user     string
 	channels []*Channel
 
 	// drains, if not nil, is the channel that is still to get what is in the mailbox,
@@ -112,32 +113,38 @@ func (u *users) settle(c *Channel) {
 	if c.err != nil || !c.entered || !c.authed.Load() {
 		want = ""
 	}
-	c.account = want
-	c.mu.Unlock()
-	if want == have {
-		return
-	}
-	if a := u.online[have]; a != nil {
-		a.channels = slices.DeleteFunc(a.channels, func(o *Channel) bool { return o == c })
-		if a.drains == c {
-			a.drains = nil
-		}
-		if len(a.channels) == 0 {
-			delete(u.online, have)
-		}
-	}
-	if want == "" {
+	if have != nil && have.user == want || have == nil && want == "" {
+		c.mu.Unlock()
 		return
 	}
 	a := u.online[want]
-	if a == nil {
-		a = new(account)
+	if a == nil && want != "" {
+		a = &account{user: want}
 		u.online[want] = a
+	}
+	c.account = a
+	c.mu.Unlock()
+	if have != nil {
+		u.leave(have, c)
+	}
+	if a == nil {
+		return
 	}
 	a.channels = append(a.channels, c)
 	if a.drains == nil {
 		a.drains = c
-		u.drain(a, want)
+		u.drain(a)
+	}
+}
+
+// leave takes c out of a. u.mu is held.
+func (u *users) leave(a *account, c *Channel) {
+	a.channels = slices.DeleteFunc(a.channels, func(o *Channel) bool { return o == c })
+	if a.drains == c {
+		a.drains = nil
+	}
+	if len(a.channels) == 0 {
+		delete(u.online, a.user)
 	}
 }
 
@@ -146,18 +153,18 @@ func (u *users) refill(c *Channel) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	c.mu.Lock()
-	user := c.account
+	a := c.account
 	c.mu.Unlock()
-	if a := u.online[user]; a != nil && a.drains == c {
-		u.drain(a, user)
+	if a != nil && a.drains == c {
+		u.drain(a)
 	}
 }
 
-// drain moves user's mailbox into the queue of a.drains, as far as there is room.
-// u.mu is held.
-func (u *users) drain(a *account, user string) {
+// drain moves the mailbox into the queue of a.drains, as far as there is room. u.mu is
+// held.
+func (u *users) drain(a *account) {
 	c := a.drains
-	for m := u.mail.first(user); m != nil; m = u.mail.first(user) {
+	for m := u.mail.first(a.user); m != nil; m = u.mail.first(a.user) {
 		frames := framer{m: m.Message, forms: new([payloadTypes][]byte), mail: m}
 		fr := frames.frame(c)
 		switch {
@@ -168,7 +175,7 @@ func (u *users) drain(a *account, user string) {
 		default:
 			return // until refill, or c is gone
 		}
-		u.mail.take(user)
+		u.mail.take(a.user)
 	}
 	a.drains = nil
 }

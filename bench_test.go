@@ -248,9 +248,7 @@ func BenchmarkIdleConnection(b *testing.B) {
 				if err := clients.Start(); err != nil {
 					b.Fatal(err)
 				}
-				for box.Stats().Channels < connections {
-					time.Sleep(time.Millisecond)
-				}
+				until(func() bool { return box.Stats().Channels == connections })
 				after := inUse()
 				stack := float64(after.StackInuse) - float64(before.StackInuse)
 				heap := float64(after.HeapAlloc) - float64(before.HeapAlloc)
@@ -260,9 +258,7 @@ func BenchmarkIdleConnection(b *testing.B) {
 				b.ReportMetric(float64(runtime.NumGoroutine())/connections, "goroutines/conn")
 				_ = clients.Process.Kill()
 				_ = clients.Wait() // killed: an error
-				for box.Stats().Channels > 0 {
-					time.Sleep(time.Millisecond)
-				}
+				until(func() bool { return box.Stats().Channels == 0 })
 			}
 		})
 	}
@@ -286,6 +282,15 @@ func TestIdleClients(t *testing.T) {
 		defer c.Close()
 	}
 	select {} // until killed
+}
+
+// until returns once what another process does has led to cond.
+func until(cond func() bool) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		<-tick.C
+	}
 }
 
 // inUse is what is in use after garbage collection.

@@ -13,6 +13,8 @@ import (
 // sent (RFC 6455 section 7.4).
 var ErrInvalidCloseCode = errors.New("wschannels: invalid close code")
 
+var errNoAnswer = fmt.Errorf("no answer from the peer: %w", io.ErrUnexpectedEOF)
+
 // How a channel's connection ends.
 type ending uint8
 
@@ -49,7 +51,7 @@ func (c *Channel) Close(code websocket.StatusCode, reason string) error {
 		return fmt.Errorf("wschannels: close: %w", err)
 	}
 	if c.link.readsAnswer() && !c.answered.Load() {
-		return fmt.Errorf("wschannels: close: no answer from the peer: %w", io.ErrUnexpectedEOF)
+		return fmt.Errorf("wschannels: close: %w", errNoAnswer)
 	}
 	return nil
 }

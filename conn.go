@@ -82,11 +82,11 @@ type anyConn struct {
 	watchdog *time.Timer // ends a write that takes too long; used by the writer alone
 
 	mu       sync.Mutex // guards closeErr
-	closeErr error
+	closeErr error      // of Close, once it has returned
 }
 
 func newAnyConn(conn Conn, l limits, alive func(), fail func(*CloseError, ending)) *anyConn {
-	a := &anyConn{conn: conn, limits: l, alive: alive, fail: fail}
+	a := &anyConn{conn: conn, limits: l, alive: alive, fail: fail, closeErr: errNoAnswer}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	if c, ok := conn.(interface{ SetReadLimit(int64) }); ok {
 		c.SetReadLimit(l.message)
@@ -167,8 +167,11 @@ func (a *anyConn) transmit(b *batch) (int, error) {
 	}
 	if fw := b.farewell; fw != nil {
 		err := a.conn.Close(fw.code, fw.reason)
-		if websocket.CloseStatus(err) != -1 {
+		switch {
+		case websocket.CloseStatus(err) != -1:
 			err = nil // answered, with a code of its own
+		case err == nil && a.ctx.Err() != nil:
+			err = errNoAnswer // to *websocket.Conn, being aborted is no error
 		}
 		a.mu.Lock()
 		a.closeErr = err

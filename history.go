@@ -131,12 +131,8 @@ func (h *History) Messages(opts *HistoryOptions) []Message {
 		i, _ := slices.BinarySearchFunc(held, opts.After.Seq+1, func(m Message, seq uint64) int { return cmp.Compare(m.Seq, seq) })
 		held = held[i:]
 	}
-	if !opts.Since.IsZero() {
-		i := slices.IndexFunc(held, func(m Message) bool { return !m.Created.Before(opts.Since) })
-		if i < 0 {
-			i = len(held)
-		}
-		held = held[i:]
+	if !opts.Since.IsZero() { // each by its own time, which is not quite that of its place
+		held = slices.DeleteFunc(slices.Clone(held), func(m Message) bool { return m.Created.Before(opts.Since) })
 	}
 	if opts.Last > 0 && len(held) > opts.Last {
 		held = held[len(held)-opts.Last:]

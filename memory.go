@@ -226,6 +226,9 @@ func (b *MemoryBroker) pin(ctx context.Context, group string, named bool) (*topi
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if named && b.named >= b.opts.MaxGroups {
+		b.forgetExpired()
+	}
 	t := b.topics[group]
 	switch {
 	case b.closed:
@@ -237,6 +240,7 @@ func (b *MemoryBroker) pin(ctx context.Context, group string, named bool) (*topi
 		b.topics[group] = t
 	}
 	t.pins++
+	b.unbare(t) // or it might be forgotten while in use
 	if named {
 		b.name(t, true)
 	}
@@ -257,10 +261,7 @@ func (b *MemoryBroker) sort(t *topic) {
 		return
 	}
 	b.name(t, t.listeners > 0 || t.counted > 0)
-	if t.bare != nil {
-		b.bare.Remove(t.bare)
-		t.bare = nil
-	}
+	b.unbare(t)
 	if t.named {
 		return
 	}
@@ -268,6 +269,14 @@ func (b *MemoryBroker) sort(t *topic) {
 	if b.bare.Len() > maxBare {
 		oldest := b.bare.Remove(b.bare.Front()).(*topic)
 		delete(b.topics, oldest.name)
+	}
+}
+
+// unbare takes t off the list of those that may be forgotten. b.mu is held.
+func (b *MemoryBroker) unbare(t *topic) {
+	if t.bare != nil {
+		b.bare.Remove(t.bare)
+		t.bare = nil
 	}
 }
 
@@ -327,6 +336,17 @@ func (b *MemoryBroker) recount(t *topic) {
 		b.written.Remove(t.written)
 		t.written = nil
 		b.sort(t)
+	}
+}
+
+// forgetExpired lets go of the topics whose whole history has expired. They are the
+// ones that were written longest ago. b.mu is held.
+func (b *MemoryBroker) forgetExpired() {
+	for e := b.written.Front(); e != nil; e = b.written.Front() {
+		t := e.Value.(*topic)
+		if b.recount(t); t.counted > 0 {
+			return
+		}
 	}
 }
 

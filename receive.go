@@ -119,6 +119,9 @@ func Receive[T any](ctx context.Context, c *Channel) (T, error) {
 		return v, err
 	}
 	validator, ok := any(&v).(interface{ Validate() error })
+	if !ok { // a T that is a pointer has methods of its own
+		validator, ok = any(v).(interface{ Validate() error })
+	}
 	if !ok {
 		return v, nil
 	}

@@ -159,6 +159,8 @@ func newExcept(ids []uuid.UUID) except {
 	return e
 }
 
+func (e except) empty() bool { return len(e.few) == 0 && e.many == nil }
+
 func (e except) has(id uuid.UUID) bool {
 	if e.many != nil {
 		_, ok := e.many[id]
@@ -360,11 +362,20 @@ func (r *room) channels() []*Channel {
 	return cs
 }
 
-// present returns how many members each payload type has.
-func (r *room) present() [payloadTypes]int {
+// present returns how many members each payload type has, those of skip aside.
+func (r *room) present(skip except) [payloadTypes]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.kinds
+	kinds := r.kinds
+	if skip.empty() {
+		return kinds
+	}
+	for _, m := range r.members {
+		if skip.has(m.c.id) {
+			kinds[m.c.opts.PayloadType]--
+		}
+	}
+	return kinds
 }
 
 func newMessage(group string, t PayloadType, data []byte, codec Codec) Message {

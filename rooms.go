@@ -236,7 +236,7 @@ func (rs *rooms) send(ctx context.Context, name string, payload any, opts *SendO
 	}
 	f := p.local
 	if r := rs.get(name); r != nil {
-		if f.forms, err = prepare(rs.codec, payload, p.Message, r.present()); err != nil {
+		if f.forms, err = prepare(rs.codec, payload, p.Message, r.present(newExcept(p.Except))); err != nil {
 			return SendResult{}, err
 		}
 	}

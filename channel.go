@@ -39,7 +39,7 @@ type Channel struct {
 	// Times since created, in nanoseconds.
 	active  atomic.Int64 // the last message either way, or Touch
 	heard   atomic.Int64 // the last bytes from the peer
-	reading atomic.Int64 // when the current read began; 0: nothing is being read
+	reading atomic.Int64 // when the current read began, or notReading
 
 	answered atomic.Bool // the peer answered our close frame
 	authed   atomic.Bool
@@ -71,6 +71,8 @@ type Channel struct {
 // tally counts what came in; what went out is counted by the queue.
 type tally struct {
 	received, receivedBytes, rateLimited, invalid, panics atomic.Uint64
+
+	lastPanic atomic.Pointer[PanicError] // the last that was counted
 }
 
 // NewChannel makes a channel of conn and begins to read it; the caller closes it.
@@ -106,6 +108,7 @@ func newChannel(opts *ChannelOptions, base context.Context) *Channel {
 		c.id = uuid.New()
 	}
 	c.ctx, c.cancel = context.WithCancelCause(base)
+	c.reading.Store(notReading)
 	c.authed.Store(opts.Authenticator == nil)
 	c.queue.limit = opts.QueueBytes
 	c.queue.fail = c.writeFailed
@@ -142,8 +145,8 @@ func (c *Channel) ExpiresAt() (t time.Time, ok bool) {
 // Touch renews TTL as a message would.
 func (c *Channel) Touch() { c.active.Store(c.age()) }
 
-// age is the time since the channel was created, never 0.
-func (c *Channel) age() int64 { return max(1, int64(time.Since(c.created))) }
+// age is the time since the channel was created.
+func (c *Channel) age() int64 { return int64(time.Since(c.created)) }
 
 // hear notes that something came from the peer.
 func (c *Channel) hear() { c.heard.Store(c.age()) }
@@ -265,8 +268,11 @@ func (c *Channel) Authenticate(ctx context.Context, token string) error {
 	return nil
 }
 
+// countPanic counts err if it is a panic, once: the error of a call may come back as
+// that of the handler.
 func (c *Channel) countPanic(err error) {
-	if errors.As(err, new(*PanicError)) {
+	var p *PanicError
+	if errors.As(err, &p) && c.tally.lastPanic.Swap(p) != p {
 		c.tally.panics.Add(1)
 	}
 }

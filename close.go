@@ -123,15 +123,17 @@ func (c *Channel) begin(end *CloseError, from origin) bool {
 	alarms, alarm, box := c.timers, c.alarm, c.box
 	c.mu.Unlock()
 
-	c.queue.refuse()
-	c.cancel(end)
-	alarms.stop(alarm)
+	// Out of everything first: who is woken by the end, and counts the members, must
+	// not find it there.
 	for _, m := range rooms {
 		m.room.drop(m)
 	}
 	for _, r := range registries {
 		r.Remove(c)
 	}
+	c.queue.refuse()
+	c.cancel(end)
+	alarms.stop(alarm)
 	if box != nil {
 		box.channelCloses(c, end)
 	}
@@ -227,6 +229,9 @@ func (c *Channel) whenRetired() <-chan struct{} {
 	return c.waiters
 }
 
+// notReading is the time of a read that is not under way.
+const notReading = -1
+
 // heartbeat is what is known about the peer's being alive.
 type heartbeat struct {
 	pinged  int64 // when the last ping was sent
@@ -237,6 +242,10 @@ type heartbeat struct {
 func (c *Channel) startTimers(t *timers) {
 	a := &alarm{wake: c.tick}
 	c.mu.Lock()
+	if c.timers == t {
+		c.mu.Unlock()
+		return
+	}
 	old, oldAlarm := c.timers, c.alarm
 	c.timers, c.alarm = t, a
 	closed := c.err != nil
@@ -284,15 +293,17 @@ func (c *Channel) checkHeartbeat(at time.Time) (next time.Time, stale bool) {
 
 	now := int64(at.Sub(c.created))
 	interval, timeout := int64(c.opts.Heartbeat), int64(c.opts.HeartbeatTimeout)
+	pause := interval - interval/(10*256)*int64(c.id[15]) // so that channels do not ping in step
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.reading.Load() == 0 { // nobody would see the answer
-		return at.Add(c.opts.Heartbeat), false
+	reading := c.reading.Load()
+	if reading == notReading { // nobody would see the answer
+		return at.Add(time.Duration(pause)), false
 	}
-	quietSince := max(c.heard.Load(), c.reading.Load())
-	due := quietSince + interval - interval/10*int64(c.id[15])/256
+	quietSince := max(c.heard.Load(), reading)
+	due := quietSince + pause
 	switch {
-	case c.beat.pinged <= quietSince || c.beat.pinged == 0:
+	case c.beat.pinged <= quietSince: // or never
 		if now < due {
 			return c.created.Add(time.Duration(due)), false
 		}
@@ -309,7 +320,8 @@ func (c *Channel) checkHeartbeat(at time.Time) (next time.Time, stale bool) {
 		c.beat, c.reprieve = heartbeat{pinged: now, staleAt: now + timeout}, true
 		c.queue.control(true, nil)
 	}
-	return c.created.Add(time.Duration(c.beat.staleAt)), false
+	// Or when the next ping may be due, should this one have been answered by then.
+	return c.created.Add(time.Duration(min(c.beat.staleAt, now+pause))), false
 }
 
 var pingFrame = controlFrame(opPing, nil)

@@ -103,10 +103,11 @@ func (g *Group) SendJSON(ctx context.Context, v any, opts *SendOptions) (SendRes
 
 // History returns saved messages, oldest first; see [ChannelBox.History].
 func (g *Group) History(opts *HistoryOptions) []Message {
-	page, err := g.rooms.broker.History(context.Background(), g.name, opts)
-	if err != nil {
-		return nil // closed: there is none
+	if g.box != nil {
+		saved, _ := g.box.History(context.Background(), g.name, opts) // none if that fails
+		return saved
 	}
+	page, _ := g.rooms.broker.History(context.Background(), g.name, opts) // in memory: nothing can fail
 	return page.Messages
 }
 

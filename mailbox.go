@@ -3,18 +3,34 @@ package wschannels
 import (
 	"container/list"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
-// A mail is one message to a user, on its way to any number of channels. The users'
-// mu guards it.
+// A mail is one message to a user, on its way to any number of channels.
 type mail struct {
 	Message
 	user    string
 	users   *users
-	holders int  // channels that have it queued
-	written bool // one of them has written it
+	holders atomic.Int32 // channels that have it queued
+	written atomic.Bool  // one of them has written it
+
+	// Guarded by the users' mu.
+	boxed bool     // it is in the mailbox
+	owed  *Channel // if not nil: it waits for this channel alone, while others may have it
 }
+
+// had reports whether a channel has m, or has had it.
+func (m *mail) had() bool { return m.holders.Load() > 0 || m.written.Load() }
+
+// arrived is called by a queue that has written m.
+func (m *mail) arrived() {
+	m.written.Store(true) // first: had must not miss it
+	m.holders.Add(-1)
+}
+
+// evicted is called by a queue that has dropped m.
+func (m *mail) evicted() { m.holders.Add(-1) }
 
 // mailboxes keep messages for users without channels, each within its limit and
 // never more than max of them. The users' mu guards them.
@@ -49,6 +65,7 @@ func (b *mailboxes) put(m *mail) bool {
 		b.lost++
 	}
 	box.mail = append(box.mail, m)
+	m.boxed = true
 	b.grow(box, size)
 	return true
 }
@@ -67,6 +84,9 @@ func (b *mailboxes) putBack(mail []*mail) {
 		size += cost(mail[fit].Message)
 	}
 	b.lost += uint64(fit)
+	for _, m := range mail[fit:] {
+		m.boxed = true
+	}
 	box.mail = slices.Insert(box.mail, 0, mail[fit:]...)
 	b.grow(box, size)
 	b.tidy(box)
@@ -121,6 +141,7 @@ func (b *mailboxes) take(user string) {
 // remove takes the oldest message out of box.
 func (b *mailboxes) remove(box *mailbox) {
 	b.grow(box, -cost(box.mail[0].Message))
+	box.mail[0].boxed = false
 	box.mail[0] = nil
 	box.mail = box.mail[1:]
 }

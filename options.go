@@ -111,7 +111,10 @@ const (
 	SlowDropOldest                   // drop from the front of its queue until the message fits
 )
 
-const maxReadLimit = 1 << 30
+const (
+	maxReadLimit = 1 << 30
+	forever      = time.Duration(1 << 60) // 36 years: sums of a few are valid, too
+)
 
 // resolve returns a copy of o with the defaults filled in.
 func (o *ChannelOptions) resolve() (*ChannelOptions, error) {
@@ -150,8 +153,8 @@ func (o *ChannelOptions) resolve() (*ChannelOptions, error) {
 	c.QueueBytes = cmp.Or(c.QueueBytes, 1<<20)
 	c.WriteTimeout = cmp.Or(c.WriteTimeout, 10*time.Second)
 	c.CloseTimeout = cmp.Or(c.CloseTimeout, 5*time.Second)
-	c.Heartbeat = cmp.Or(c.Heartbeat, 25*time.Second)
-	c.HeartbeatTimeout = cmp.Or(c.HeartbeatTimeout, 20*time.Second)
+	c.Heartbeat = min(forever, cmp.Or(c.Heartbeat, 25*time.Second))
+	c.HeartbeatTimeout = min(forever, cmp.Or(c.HeartbeatTimeout, 20*time.Second))
 	c.MessageWindow = cmp.Or(c.MessageWindow, time.Minute)
 	c.AuthTimeout = cmp.Or(c.AuthTimeout, 10*time.Second)
 	return &c, nil

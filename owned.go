@@ -25,13 +25,17 @@ type ownedConn struct {
 	in          frameReader
 	timeout     time.Duration // of a write
 	subprotocol string
+	broken      atomic.Bool // a write has failed: none can follow
 	aborted     atomic.Bool
 }
 
 // accept performs the handshake. On an error the response has been written.
 func accept(w http.ResponseWriter, r *http.Request, opts *websocket.AcceptOptions, l limits) (*ownedConn, error) {
 	hw := &hijackWriter{ResponseWriter: w}
-	ws, err := websocket.Accept(hw, r, opts)
+	if hijackable(w) {
+		w = hw
+	}
+	ws, err := websocket.Accept(w, r, opts) // 501 if it is not
 	if err != nil {
 		if hw.conn != nil {
 			_ = hw.conn.Close()
@@ -75,6 +79,17 @@ func (w *hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	w.conn = conn
 	idle := standIn{}
 	return idle, bufio.NewReadWriter(bufio.NewReaderSize(idle, 16), bufio.NewWriterSize(idle, 16)), nil
+}
+
+// hijackable reports whether w is a [http.Hijacker], or wraps one.
+func hijackable(w http.ResponseWriter) bool {
+	switch w := w.(type) {
+	case http.Hijacker:
+		return true
+	case interface{ Unwrap() http.ResponseWriter }:
+		return hijackable(w.Unwrap())
+	}
+	return false
 }
 
 // A standIn is a connection that nothing comes from.
@@ -136,6 +151,7 @@ func (o *ownedConn) transmit(b *batch) (int, error) {
 	if err == nil {
 		return len(b.frames), nil
 	}
+	o.broken.Store(true)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = errWriteTimeout
 	}
@@ -155,9 +171,14 @@ func wholeFrames(frames []*frame, n int64) int {
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 func (o *ownedConn) abort() {
-	if o.aborted.CompareAndSwap(false, true) {
-		_ = o.conn.Close()
+	if !o.aborted.CompareAndSwap(false, true) {
+		return
 	}
+	conn := o.conn
+	if tls, ok := conn.(interface{ NetConn() net.Conn }); ok && o.broken.Load() {
+		conn = tls.NetConn() // its own Close would write once more, and wait for that
+	}
+	_ = conn.Close()
 }
 
 func (o *ownedConn) readsAnswer() bool  { return true }

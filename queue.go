@@ -72,6 +72,7 @@ type farewell struct {
 
 type sender struct {
 	f    *frame
+	held bool          // f counts as held until then
 	done chan struct{} // closed when f was queued, or the queue was closed
 	ok   bool
 }
@@ -91,22 +92,25 @@ const (
 	offeredClosed // neither taken nor lost: the channel is no member any more
 )
 
-// send queues f, and waits for room until ctx ends.
-func (q *queue) send(ctx context.Context, f *frame) error {
+// send queues f, and waits for room until ctx ends. held says that f was held, which
+// it is not any more, whatever comes of it: what is not queued then is dropped.
+func (q *queue) send(ctx context.Context, f *frame, held bool) error {
 	if f.size() > q.limit {
 		return ErrTooLarge
 	}
 	q.mu.Lock()
 	if q.state != queueOpen {
+		q.unhold(f, held, true)
 		q.mu.Unlock()
 		return ErrClosed
 	}
 	if len(q.waiting) == 0 && q.bytes+f.size() <= q.limit {
+		q.unhold(f, held, false)
 		q.push(f)
 		q.mu.Unlock()
 		return nil
 	}
-	s := &sender{f: f, done: make(chan struct{})}
+	s := &sender{f: f, held: held, done: make(chan struct{})}
 	q.waiting = append(q.waiting, s)
 	q.mu.Unlock()
 
@@ -118,6 +122,7 @@ func (q *queue) send(ctx context.Context, f *frame) error {
 		for i := range q.waiting {
 			if q.waiting[i] == s {
 				q.waiting = append(q.waiting[:i], q.waiting[i+1:]...)
+				q.unhold(f, held, true)
 				q.admit() // a smaller one may have waited behind it
 				return context.Cause(ctx)
 			}
@@ -139,7 +144,9 @@ func (q *queue) offer(f *frame, policy SlowPolicy) (out outcome, evicted int) {
 	}
 	if q.bytes+f.size() > q.limit && policy == SlowDropOldest && f.size() <= q.limit {
 		for q.bytes+f.size() > q.limit {
-			q.pop()
+			if m := q.pop().mail; m != nil {
+				m.evicted()
+			}
 			evicted++
 		}
 		q.dropped += uint64(evicted)
@@ -157,15 +164,16 @@ func (q *queue) offer(f *frame, policy SlowPolicy) (out outcome, evicted int) {
 	return offered, evicted
 }
 
-// fits queues f and returns true if there is room for it now. If not, and tell is
-// set, room is called when there is more.
-func (q *queue) fits(f *frame, tell bool) bool {
+// fits queues f and returns true if there is room for it now. If not, room is called
+// when there is more, except for one that is held.
+func (q *queue) fits(f *frame, held bool) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.state != queueOpen || q.bytes+f.size() > q.limit {
-		q.hungry = q.hungry || tell
+		q.hungry = q.hungry || !held
 		return false
 	}
+	q.unhold(f, held, false)
 	q.push(f)
 	return true
 }
@@ -212,6 +220,7 @@ func (q *queue) admit() {
 	for len(q.waiting) > 0 && q.bytes+q.waiting[0].f.size() <= q.limit {
 		s := q.waiting[0]
 		q.waiting = q.waiting[1:]
+		q.unhold(s.f, s.held, false)
 		q.push(s.f)
 		s.ok = true
 		close(s.done)
@@ -290,6 +299,7 @@ func (q *queue) refuse() {
 		q.state = queueDraining
 	}
 	for _, s := range q.waiting {
+		q.unhold(s.f, s.held, true)
 		close(s.done)
 	}
 	q.waiting = nil
@@ -337,6 +347,8 @@ func (q *queue) terminate() []*mail {
 			q.dropped++
 		}
 	}
+	q.dropped += uint64(q.held)
+	q.held, q.heldBytes = 0, 0
 	q.settle()
 	for _, w := range q.flushes {
 		w.failed = true
@@ -346,24 +358,41 @@ func (q *queue) terminate() []*mail {
 	return back
 }
 
-// hold counts a message that a group holds for the channel, or, with a negative size,
-// that it holds no more.
-func (q *queue) hold(size int) {
+// hold counts f, which a group holds for the channel.
+func (q *queue) hold(f *frame) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.heldBytes += size
-	if size > 0 {
-		q.held++
-	} else {
-		q.held--
+	q.held++
+	q.heldBytes += f.size()
+}
+
+// letGo drops f, which was held.
+func (q *queue) letGo(f *frame) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.unhold(f, true, true)
+}
+
+// unhold ends the hold of f, if it is held. q.mu is held.
+func (q *queue) unhold(f *frame, held, dropped bool) {
+	if !held || q.state == queueDead { // terminate has accounted for all
+		return
+	}
+	q.held--
+	q.heldBytes -= f.size()
+	if dropped {
+		q.dropped++
 	}
 }
 
-// markSlow makes the queue take no more offers: the channel is about to be closed.
-func (q *queue) markSlow() {
+// markSlow makes the queue take no more offers, as the channel is about to be closed,
+// and reports whether it did until now.
+func (q *queue) markSlow() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	was := q.slow
 	q.slow = true
+	return !was
 }
 
 // drop counts a message that could not be offered.
@@ -451,6 +480,7 @@ func (q *queue) written(b *batch, n int, err error) (counted int, more, room boo
 	q.flight = nil
 	if err != nil {
 		q.flight = slices.Clone(b.frames[n:])
+		q.flightFirst += uint64(n)
 	}
 	q.settle()
 	if err != nil || b.farewell != nil {

@@ -241,7 +241,7 @@ func (c *Channel) leaveRead() (closing bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.inRead = false
-	c.reading.Store(0)
+	c.reading.Store(notReading)
 	return c.err != nil
 }
 

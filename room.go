@@ -2,6 +2,7 @@ package wschannels
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -46,6 +47,7 @@ type member struct {
 	joining   bool
 	held      []*frame
 	heldBytes int
+	abandon   context.CancelCauseFunc // ends the join that is under way
 }
 
 // A fanout is one group message in the forms that the local members need, and what
@@ -205,23 +207,37 @@ func (f *fanout) missed(c *Channel) {
 
 // hold keeps fr until the replay is done. r.mu is held.
 func (m *member) hold(fr *frame, f *fanout) {
-	if m.heldBytes+fr.size() > m.c.opts.QueueBytes {
-		if m.c.opts.Slow == SlowDisconnect {
-			m.c.queue.markSlow()
-		} else {
-			m.c.queue.drop()
+	limit, policy := m.c.opts.QueueBytes, m.c.opts.Slow
+	if policy == SlowDropOldest && fr.size() <= limit {
+		for len(m.held) > 0 && m.heldBytes+fr.size() > limit {
+			m.letGo()
+			f.result.Evicted++
 		}
-		f.missed(m.c)
-		return
 	}
-	m.held = append(m.held, fr)
-	m.heldBytes += fr.size()
-	m.c.queue.hold(fr.size())
-	f.result.Queued++
+	switch {
+	case m.heldBytes+fr.size() <= limit:
+		m.held = append(m.held, fr)
+		m.heldBytes += fr.size()
+		m.c.queue.hold(fr)
+		f.result.Queued++
+	case policy != SlowDisconnect:
+		m.c.queue.drop()
+		f.missed(m.c)
+	case m.c.queue.markSlow():
+		f.missed(m.c)
+	}
 }
 
-// add makes c a member that holds what comes, until the replay is done.
-func (r *room) add(c *Channel, limit int) (*member, AddStatus, error) {
+// letGo drops the first frame that is held. r.mu is held.
+func (m *member) letGo() {
+	m.c.queue.letGo(m.held[0])
+	m.heldBytes -= m.held[0].size()
+	m.held = m.held[1:]
+}
+
+// add makes c a member that holds what comes, until the replay is done. If it ends
+// before, abandon is called.
+func (r *room) add(c *Channel, limit int, abandon context.CancelCauseFunc) (*member, AddStatus, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c.mu.Lock()
@@ -243,7 +259,7 @@ func (r *room) add(c *Channel, limit int) (*member, AddStatus, error) {
 			return nil, 0, ErrTooManyGroups
 		}
 	}
-	m := &member{c: c, room: r, index: len(r.members), joining: true}
+	m := &member{c: c, room: r, index: len(r.members), joining: true, abandon: abandon}
 	if c.rooms == nil {
 		c.rooms = make(map[*room]*member)
 	}
@@ -273,6 +289,9 @@ func (r *room) replay(ctx context.Context, m *member, page HistoryPage) (JoinRes
 		if msg.Seq > at.Seq {
 			break
 		}
+		if ctx.Err() != nil {
+			return res, context.Cause(ctx)
+		}
 		place.seq = msg.Seq
 		frames := framer{m: msg, forms: new([payloadTypes][]byte), place: place}
 		fr := frames.frame(m.c)
@@ -280,7 +299,7 @@ func (r *room) replay(ctx context.Context, m *member, page HistoryPage) (JoinRes
 			res.Recovered = false
 			continue
 		}
-		if err := m.c.enqueue(ctx, fr); err != nil {
+		if err := m.c.enqueue(ctx, fr, false); err != nil {
 			return res, err
 		}
 		res.Replayed++
@@ -293,32 +312,34 @@ func (r *room) replay(ctx context.Context, m *member, page HistoryPage) (JoinRes
 func (r *room) release(ctx context.Context, m *member) error {
 	for {
 		r.mu.Lock()
-		for len(m.held) > 0 && m.c.queue.fits(m.held[0], false) {
-			m.unhold()
+		for len(m.held) > 0 && m.c.queue.fits(m.held[0], true) {
+			m.heldBytes -= m.held[0].size()
+			m.held = m.held[1:]
+			m.c.Touch()
 		}
 		if len(m.held) == 0 {
 			m.joining, m.held = false, nil
+			left := m.index < 0
 			r.mu.Unlock()
-			return m.c.because(context.Background())
+			if left {
+				return errLeft
+			}
+			return nil
 		}
 		fr := m.held[0]
+		m.held = m.held[1:] // from here on it is the queue's, and no more drop's
 		r.mu.Unlock()
-		if err := m.c.enqueue(ctx, fr); err != nil {
+		err := m.c.enqueue(ctx, fr, true)
+		r.mu.Lock()
+		m.heldBytes -= fr.size()
+		r.mu.Unlock()
+		if err != nil {
 			return err
 		}
-		r.mu.Lock()
-		m.unhold()
-		r.mu.Unlock()
 	}
 }
 
-// unhold forgets the first frame that is held, which was queued. r.mu is held.
-func (m *member) unhold() {
-	fr := m.held[0]
-	m.held = m.held[1:]
-	m.heldBytes -= fr.size()
-	m.c.queue.hold(-fr.size())
-}
+var errLeft = fmt.Errorf("wschannels: the channel left the group while it joined: %w", context.Canceled)
 
 // drop ends the membership m, which its channel has forgotten, and reports whether
 // the room is empty now; what was held is lost and counted.
@@ -334,8 +355,10 @@ func (r *room) drop(m *member) (removed, empty bool) {
 		m.index = -1
 		r.kinds[m.c.opts.PayloadType]--
 		for len(m.held) > 0 {
-			m.unhold()
-			m.c.queue.drop()
+			m.letGo()
+		}
+		if m.joining {
+			m.abandon(errLeft)
 		}
 	}
 	empty = len(r.members) == 0

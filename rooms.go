@@ -84,7 +84,9 @@ func (rs *rooms) join(ctx context.Context, c *Channel, name string, opts *JoinOp
 	if err != nil {
 		return JoinResult{}, err
 	}
-	m, status, err := rs.enter(ctx, r, c)
+	ctx, abandon := context.WithCancelCause(ctx)
+	defer abandon(nil)
+	m, status, err := rs.enter(ctx, r, c, abandon)
 	if err != nil || status == ChannelExists {
 		var at Position
 		if err == nil {
@@ -98,17 +100,33 @@ func (rs *rooms) join(ctx context.Context, c *Channel, name string, opts *JoinOp
 	if err == nil {
 		var res JoinResult
 		if res, err = r.replay(ctx, m, page); err == nil {
+			if opts != nil && opts.ReplayAfter != nil && opts.ReplayAfter.Seq > res.Position.Seq {
+				res.Recovered = false // it was still to come when c joined
+			}
 			return res, nil
 		}
 	}
-	rs.leave(c, name)
+	rs.quit(m)
+	if end := c.Err(); end != nil {
+		err = end // it is what ended the join
+	}
 	return JoinResult{}, err
+}
+
+// quit ends the membership m, if it has not ended yet.
+func (rs *rooms) quit(m *member) {
+	m.c.mu.Lock()
+	if m.c.rooms[m.room] == m {
+		delete(m.c.rooms, m.room)
+	}
+	m.c.mu.Unlock()
+	m.room.drop(m)
 }
 
 var errNilChannel = errors.New("wschannels: nil channel")
 
 // enter adds c to r, and subscribes to the group if need be.
-func (rs *rooms) enter(ctx context.Context, r *room, c *Channel) (*member, AddStatus, error) {
+func (rs *rooms) enter(ctx context.Context, r *room, c *Channel, abandon context.CancelCauseFunc) (*member, AddStatus, error) {
 	select {
 	case r.turn <- struct{}{}:
 		defer func() { <-r.turn }()
@@ -121,7 +139,7 @@ func (rs *rooms) enter(ctx context.Context, r *room, c *Channel) (*member, AddSt
 		}
 		r.subscribed = true
 	}
-	return r.add(c, rs.perChannel)
+	return r.add(c, rs.perChannel, abandon)
 }
 
 // saved returns what opts wants replayed, and the group's position.

@@ -58,7 +58,7 @@ func (c *Channel) send(ctx context.Context, t PayloadType, typ websocket.Message
 		}
 		p = envelope(t, place{}, uuid.New(), p)
 	}
-	return c.enqueue(ctx, newFrame(typ, p))
+	return c.enqueue(ctx, newFrame(typ, p), false)
 }
 
 // writable returns why the channel cannot be sent to now, or nil.
@@ -75,9 +75,9 @@ func (c *Channel) writable(ctx context.Context) error {
 	return nil
 }
 
-// enqueue queues f, waiting for room until ctx ends.
-func (c *Channel) enqueue(ctx context.Context, f *frame) error {
-	switch err := c.queue.send(ctx, f); err {
+// enqueue queues f, waiting for room until ctx ends; held is as in queue.send.
+func (c *Channel) enqueue(ctx context.Context, f *frame, held bool) error {
+	switch err := c.queue.send(ctx, f, held); err {
 	case nil:
 		c.Touch()
 		return nil
@@ -107,7 +107,7 @@ func (c *Channel) writeFailed(err error) {
 	if err == errWriteTimeout {
 		c.fail(writeTimedOut(), cut)
 	} else {
-		c.fail(&CloseError{Code: websocket.StatusAbnormalClosure, Err: err}, cut)
+		c.fail(&CloseError{Code: websocket.StatusAbnormalClosure, Remote: true, Err: err}, cut)
 	}
 }
 
@@ -129,7 +129,7 @@ func (v channelConn) Write(ctx context.Context, typ websocket.MessageType, p []b
 	if ce := checkUTF8(typ, p); ce != nil {
 		return &PayloadError{Op: "encode", Type: Text, Err: ce.Err}
 	}
-	if err := v.c.enqueue(ctx, newFrame(typ, append([]byte(nil), p...))); err != nil {
+	if err := v.c.enqueue(ctx, newFrame(typ, append([]byte(nil), p...)), false); err != nil {
 		return err
 	}
 	return v.c.Flush(ctx)

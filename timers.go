@@ -13,6 +13,7 @@ type timers struct {
 	heap  alarmHeap
 	timer *time.Timer
 	armed time.Time // when timer fires; zero: it does not
+	ended bool      // nothing is set any more
 }
 
 // An alarm is one thing that timers wakes.
@@ -29,7 +30,7 @@ func (t *timers) set(a *alarm, when time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case a.dead || when.IsZero():
+	case t.ended || a.dead || when.IsZero():
 		return
 	case a.index == 0:
 		a.when = when
@@ -52,14 +53,14 @@ func (t *timers) stop(a *alarm) {
 	t.arm()
 }
 
-// close drops all alarms.
+// close drops all alarms, also those to come.
 func (t *timers) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, a := range t.heap {
-		a.index, a.dead = 0, true
+		a.index = 0
 	}
-	t.heap = nil
+	t.heap, t.ended = nil, true
 	t.arm()
 }
 

@@ -95,14 +95,6 @@ func (c *Channel) giveBack(back []*mail) {
 	}
 }
 
-// arrived is called by a queue that has written m.
-func (m *mail) arrived() {
-	m.users.mu.Lock()
-	defer m.users.mu.Unlock()
-	m.written = true
-	m.holders--
-}
-
 // settle makes c belong to the user that it names, and to no other. It is called
 // whenever that may have changed.
 func (u *users) settle(c *Channel) {
@@ -137,14 +129,16 @@ func (u *users) settle(c *Channel) {
 	}
 }
 
-// leave takes c out of a. u.mu is held.
+// leave takes c out of a. If it was still to get what is in the mailbox, another
+// channel gets that. u.mu is held.
 func (u *users) leave(a *account, c *Channel) {
 	a.channels = slices.DeleteFunc(a.channels, func(o *Channel) bool { return o == c })
-	if a.drains == c {
-		a.drains = nil
-	}
-	if len(a.channels) == 0 {
+	switch {
+	case len(a.channels) == 0:
 		delete(u.online, a.user)
+	case a.drains == c:
+		a.drains = a.channels[0]
+		u.drain(a)
 	}
 }
 
@@ -163,21 +157,32 @@ func (u *users) refill(c *Channel) {
 // drain moves the mailbox into the queue of a.drains, as far as there is room. u.mu is
 // held.
 func (u *users) drain(a *account) {
-	c := a.drains
 	for m := u.mail.first(a.user); m != nil; m = u.mail.first(a.user) {
-		frames := framer{m: m.Message, forms: new([payloadTypes][]byte), mail: m}
-		fr := frames.frame(c)
-		switch {
-		case fr == nil || fr.size() > c.opts.QueueBytes:
-			u.mail.lost++ // this channel cannot have it, and waiting would not help
-		case c.queue.fits(fr, true):
-			m.holders++
-		default:
-			return // until refill, or c is gone
+		if !u.pour(m, a.drains) {
+			return // until refill, or it is gone
 		}
 		u.mail.take(a.user)
 	}
 	a.drains = nil
+}
+
+// pour queues m on c, and reports whether it is off our hands: false if c has no room
+// for it yet. u.mu is held.
+func (u *users) pour(m *mail, c *Channel) bool {
+	frames := framer{m: m.Message, forms: new([payloadTypes][]byte), mail: m}
+	fr := frames.frame(c)
+	switch {
+	case m.owed != nil && m.owed != c && m.had():
+		u.mail.lost++ // it waited for a channel that has gone, and is no news to the user
+	case fr == nil || fr.size() > c.opts.QueueBytes:
+		u.mail.lost++ // this channel cannot have it, and waiting would not help
+	case c.queue.fits(fr, false):
+		m.holders.Add(1)
+		c.Touch()
+	default:
+		return false
+	}
+	return true
 }
 
 // present returns how many of user's channels each payload type has.
@@ -225,6 +230,7 @@ func (u *users) deliver(m *mail, f *fanout) bool {
 	if a == nil {
 		return false
 	}
+	m.owed = a.drains
 	frames := framer{m: m.Message, forms: &f.forms, mail: m}
 	now, done := time.Now(), false
 	for _, c := range a.channels {
@@ -240,7 +246,7 @@ func (u *users) deliver(m *mail, f *fanout) bool {
 		}
 		switch f.offer(c, fr, now) {
 		case offered:
-			m.holders++
+			m.holders.Add(1)
 			done = true
 		case offeredFull: // dropped by its policy, or about to be closed by it
 			done = done || c.opts.Slow != SlowDisconnect
@@ -258,40 +264,43 @@ func (u *users) keep(m *mail) bool {
 	return kept
 }
 
-// giveBack takes back what a closed channel had not written, in order. What another
-// channel has written, or still has, is not lost.
+// giveBack takes back what a closed channel had not written, in order, except for what
+// another channel has, or has had, or waits for.
 func (u *users) giveBack(back []*mail) {
-	f := new(fanout)
 	u.mu.Lock()
+	defer u.mu.Unlock()
+	all := len(back)
 	back = slices.DeleteFunc(back, func(m *mail) bool {
-		m.holders--
-		return m.holders > 0 || m.written
+		m.holders.Add(-1)
+		return m.had() || m.boxed
 	})
+	u.mail.lost += uint64(all - len(back))
 	for len(back) > 0 {
 		n := slices.IndexFunc(back, func(m *mail) bool { return m.user != back[0].user })
 		if n < 0 {
 			n = len(back)
 		}
-		u.restore(back[:n], f)
+		u.restore(back[:n])
 		back = back[n:]
 	}
-	u.mu.Unlock()
-	f.closeSlow()
 }
 
-// restore delivers mail of one user to the channels there are, or puts it in front of
-// the mailbox. u.mu is held.
-func (u *users) restore(back []*mail, f *fanout) {
-	if u.online[back[0].user] == nil {
-		u.timers.set(u.alarm, back[0].Created.Add(u.mail.ttl))
-		u.mail.putBack(back)
-		return
-	}
-	for _, m := range back {
-		f.forms = [payloadTypes][]byte{}
-		if !u.deliver(m, f) && !u.keep(m) {
-			u.mail.lost++
+// restore gives mail of one user to a channel of theirs, and puts what that has no room
+// for in front of the mailbox. u.mu is held.
+func (u *users) restore(back []*mail) {
+	a := u.online[back[0].user]
+	if a != nil && a.drains == nil {
+		a.drains = a.channels[0]
+		for len(back) > 0 && u.pour(back[0], a.drains) {
+			back = back[1:]
 		}
+	}
+	if len(back) > 0 {
+		u.mail.putBack(back)
+		u.timers.set(u.alarm, back[0].Created.Add(u.mail.ttl))
+	}
+	if a != nil {
+		u.drain(a)
 	}
 }
 

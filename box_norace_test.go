@@ -1,0 +1,5 @@
+//go:build !race
+
+package wschannels_test
+
+const boxRace = false

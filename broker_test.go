@@ -1,6 +1,7 @@
 package wschannels_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -177,6 +178,76 @@ func TestBrokerOutlivesTheBoxesThatWereGivenIt(t *testing.T) {
 	if _, err := boxes[1].Join(t.Context(), c, "other", nil); !errors.Is(err, wschannels.ErrClosed) || len(c.Groups()) != 1 {
 		t.Errorf("Join over a closed broker: %v, in %q", err, c.Groups())
 	}
+}
+
+// With a broker that others share, a box still limits its own groups.
+func TestBoxMaxGroupsOverASharedBroker(t *testing.T) {
+	broker, err := wschannels.NewMemoryBroker(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := boxOf(t, &wschannels.Options{Broker: broker, MaxGroups: 1})
+	c, _ := boxMember(t, b, nil, "a")
+	if _, err := b.Join(t.Context(), c, "b", nil); !errors.Is(err, wschannels.ErrTooManyGroups) {
+		t.Errorf("Join: %v, want ErrTooManyGroups", err)
+	}
+	boxJoin(t, b, c, "a", nil)
+	if _, err := b.Leave(t.Context(), c, "a"); err != nil {
+		t.Fatal(err)
+	}
+	boxJoin(t, b, c, "b", nil)
+}
+
+// boxLate is a broker whose deliveries lag behind its history, as those of one on the
+// network do.
+type boxLate struct {
+	*wschannels.MemoryBroker
+	to      wschannels.Subscriber
+	waiting []*wschannels.Publication
+}
+
+func (l *boxLate) Subscribe(ctx context.Context, group string, s wschannels.Subscriber) error {
+	l.to = s
+	return l.MemoryBroker.Subscribe(ctx, group, l)
+}
+
+func (l *boxLate) Unsubscribe(ctx context.Context, group string, s wschannels.Subscriber) error {
+	return l.MemoryBroker.Unsubscribe(ctx, group, l)
+}
+
+func (l *boxLate) Deliver(p *wschannels.Publication) {
+	copied := *p
+	l.waiting = append(l.waiting, &copied)
+}
+
+func (l *boxLate) release(n int) {
+	for _, p := range l.waiting[:n] {
+		l.to.Deliver(p)
+	}
+	l.waiting = l.waiting[n:]
+}
+
+// What was replayed from the history does not come again when its delivery arrives.
+func TestJoinReplayOverABrokerThatDeliversLate(t *testing.T) {
+	memory, err := wschannels.NewMemoryBroker(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := &boxLate{MemoryBroker: memory}
+	b := boxOf(t, &wschannels.Options{Broker: late})
+	early, earlyConn := boxMember(t, b, &boxText, "g")
+	for i := 1; i <= 4; i++ {
+		boxSend(t, b, "g", fmt.Sprint(i), boxSave)
+	}
+	late.release(2)
+	c, conn := boxMember(t, b, nil)
+	if res := boxJoin(t, b, c, "g", &wschannels.JoinOptions{ReplayLast: 3}); res.Replayed != 3 || res.Position.Seq != 4 {
+		t.Errorf("Join = %+v, want 3 replayed at 4", res)
+	}
+	boxSend(t, b, "g", "5", nil)
+	late.release(3)
+	boxWant(t, "the new member", boxFlushed(t, c, conn), boxNumbers(2, 5))
+	boxWant(t, "the old member", boxFlushed(t, early, earlyConn), boxNumbers(1, 5))
 }
 
 func TestMemoryBrokerRefusesOptionsItCannotHonour(t *testing.T) {

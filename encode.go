@@ -10,8 +10,9 @@ import (
 )
 
 var (
-	errNotJSON = errors.New("not one JSON value")
-	errNotUTF8 = errors.New("not valid UTF-8")
+	errNotJSON   = errors.New("not one JSON value")
+	errNotUTF8   = errors.New("not valid UTF-8")
+	errFrameType = errors.New("wrong type of frame")
 )
 
 // encode returns v as a channel of type t sends it, in bytes of its own. An error

@@ -162,21 +162,44 @@ func (e *PayloadError) MarshalJSON() ([]byte, error) {
 }
 
 func (e *PayloadError) details() string {
+	if s, ok := e.summary(); ok {
+		return s
+	}
+	return e.Err.Error()
+}
+
+// forLog is Error without what may quote the payload, as texts of decoders and
+// validators do.
+func (e *PayloadError) forLog() string {
+	s, ok := e.summary()
+	if !ok {
+		s = fmt.Sprintf("%T", e.Err)
+	}
+	return fmt.Sprintf("wschannels: %s %s payload: %s", e.Op, e.Type, s)
+}
+
+// summary says what is wrong in words of ours, which name no Go type and quote
+// nothing; false if we do not know.
+func (e *PayloadError) summary() (s string, ok bool) {
 	var syntax *json.SyntaxError
 	var typ *json.UnmarshalTypeError
 	switch {
-	case errors.As(e.Err, &syntax):
-		return fmt.Sprintf("not JSON: error at byte %d", syntax.Offset)
-	case errors.As(e.Err, &typ) && typ.Field != "":
-		return fmt.Sprintf("%s: unexpected %s", typ.Field, typ.Value)
-	case errors.As(e.Err, &typ):
-		return "unexpected " + typ.Value
-	case errors.As(e.Err, new(*PanicError)):
-		return e.Op + " failed"
 	case e.Err == nil:
-		return ""
+		return "", true
+	case errors.As(e.Err, new(*PanicError)):
+		return e.Op + " failed", true
+	case errors.As(e.Err, &syntax):
+		return fmt.Sprintf("not JSON: error at byte %d", syntax.Offset), true
+	case errors.As(e.Err, &typ):
+		kind, _, _ := strings.Cut(typ.Value, " ") // of "number 300"
+		if typ.Field != "" {
+			return fmt.Sprintf("%s: unexpected %s", typ.Field, kind), true
+		}
+		return "unexpected " + kind, true
+	case errors.Is(e.Err, errNotUTF8), errors.Is(e.Err, errNotJSON), errors.Is(e.Err, errFrameType):
+		return e.Err.Error(), true
 	}
-	return e.Err.Error()
+	return "", false
 }
 
 // PanicError is a panic of the application's code that was recovered.

@@ -90,6 +90,7 @@ func TestPayloadErrorAsAnAnswer(t *testing.T) {
 		{"malformed", decode(`{"a" 1}`, new(any)), "not JSON: error at byte 6"},
 		{"wrong type", decode(`{"a":"x"}`, new(chanWithFields)), "a: unexpected string"},
 		{"wrong type at the top", decode(`"x"`, new(chanWithFields)), "unexpected string"},
+		{"a number out of range", decode(`{"a":1e99}`, new(chanWithFields)), "a: unexpected number"},
 		{"validation", &wschannels.PayloadError{Op: "validate", Err: errChanInvalid}, errChanInvalid.Error()},
 		{"panic", &wschannels.PayloadError{Op: "validate", Err: &wschannels.PanicError{Value: "secret"}}, "validate failed"},
 		{"nothing", &wschannels.PayloadError{Op: "decode"}, ""},

@@ -118,9 +118,16 @@ func (c *Channel) report(err error) {
 // log writes err, of which our own types quote what came from outside, without any
 // payload.
 func (c *Channel) log(msg string, err error) {
-	if b := c.inBox(); b != nil && b.opts.Logger != nil {
-		b.opts.Logger.LogAttrs(c.ctx, slog.LevelWarn, msg, slog.String("channel", c.id.String()), slog.String("error", err.Error()))
+	b := c.inBox()
+	if b == nil || b.opts.Logger == nil {
+		return
 	}
+	text := err.Error()
+	var bad *PayloadError
+	if errors.As(err, &bad) {
+		text = bad.forLog()
+	}
+	b.opts.Logger.LogAttrs(c.ctx, slog.LevelWarn, msg, slog.String("channel", c.id.String()), slog.String("error", text))
 }
 
 // endWith closes the channel as the error of a handler or an event asks for.

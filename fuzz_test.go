@@ -108,6 +108,8 @@ func FuzzGroupName(f *testing.F) {
 // FuzzHistory compares a History with a slice.
 func FuzzHistory(f *testing.F) {
 	f.Add(uint16(0), uint8(0), false, []byte{1, 2, 3})
+	f.Add(uint16(274), uint8(0), false, []byte{10, 10}) // one byte too few for both
+	f.Add(uint16(275), uint8(0), false, []byte{10, 10})
 	f.Add(uint16(400), uint8(3), false, []byte{10, 200, 10, 10, 255, 1, 1})
 	f.Add(uint16(300), uint8(0), true, []byte{5, 250, 5, 100, 5, 5})
 	f.Add(uint16(60_000), uint8(50), true, make([]byte, 300))

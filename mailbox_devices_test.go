@@ -112,6 +112,64 @@ func TestMailboxDeliveryIsTakenOver(t *testing.T) {
 	})
 }
 
+// The same where the device lives on, as somebody else's: what it has is its own, the
+// rest is the other device's.
+func TestMailboxDeliveryIsTakenOverFromAChannelThatChangesItsUser(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := boxOf(t, nil)
+		for i := 1; i <= 9; i++ {
+			boxSendUser(t, b, "ann", fmt.Sprint(i))
+		}
+		opts := boxText
+		opts.QueueBytes = 3
+		a, aConn := boxChannel(t, &opts)
+		aConn.Stall()
+		if err := b.Add(a); err != nil {
+			t.Fatal(err)
+		}
+		boxSetUser(t, a, "ann")
+		synctest.Wait() // for the writer to take what it can
+		_, conn := boxDevice(t, b, "ann", nil)
+		boxSetUser(t, a, "bob")
+		synctest.Wait()
+		rest := boxWritten(conn)
+		aConn.Resume()
+		synctest.Wait()
+		boxWant(t, "both, one after the other", append(boxWritten(aConn), rest...), boxNumbers(1, 9))
+		if len(rest) < 5 {
+			t.Errorf("the other device got %q, want the 5 for which there was no room", rest)
+		}
+	})
+}
+
+// A message that waits for one device, and that another gives back, is still one.
+func TestMailboxKeepsOneOfAMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := boxOf(t, nil)
+		for i := 1; i <= 9; i++ {
+			boxSendUser(t, b, "ann", fmt.Sprint(i))
+		}
+		opts := boxText
+		opts.QueueBytes = 3
+		a, aConn := boxChannel(t, &opts)
+		aConn.Stall()
+		if err := b.Add(a); err != nil {
+			t.Fatal(err)
+		}
+		boxSetUser(t, a, "ann")
+		other, otherConn := boxDevice(t, b, "ann", nil)
+		otherConn.Stall()
+		boxSendUser(t, b, "ann", "10") // queued for other, waiting for a
+		other.CloseNow()
+		aConn.Resume()
+		synctest.Wait()
+		boxWant(t, "received", boxWritten(aConn), boxNumbers(1, 10))
+		if s := b.Stats(); s.Sent != 10 || s.Dropped != 1 || s.Mailboxes != 0 {
+			t.Errorf("Stats: %+v, want 10 sent and the other copy dropped", s)
+		}
+	})
+}
+
 // A message to a user that a device's SlowDropOldest threw away is not held back from
 // the others.
 func TestMailboxAndSlowDropOldest(t *testing.T) {

@@ -215,7 +215,7 @@ func (c *Channel) message(typ websocket.MessageType, p []byte) (Message, error) 
 	t := c.opts.PayloadType
 	err := checkReceived(t, p)
 	if t != JSON && typ != t.frameType() {
-		err = fmt.Errorf("%v frame on a %s channel", typ, t)
+		err = fmt.Errorf("%w: %v on a %s channel", errFrameType, typ, t)
 	}
 	if err != nil {
 		return Message{}, &PayloadError{Op: "decode", Type: t, Data: p, Err: err}

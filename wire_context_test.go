@@ -130,6 +130,27 @@ func TestASendThatGivesUpLeavesNoTrace(t *testing.T) {
 	})
 }
 
+func TestReceiveWithAnEndedContextTakesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, p, box := wireChannel(t, &ChannelOptions{PayloadType: Text})
+		p.frames()
+		p.send(t, wireString("here"))
+		synctest.Wait()
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 100 {
+			if m, err := c.Receive(ended); !errors.Is(err, context.Canceled) {
+				t.Fatalf("Receive with an ended context: %q, %v; want context.Canceled", m.Text(), err)
+			}
+		}
+		if m, err := c.Receive(t.Context()); err != nil || m.Text() != "here" {
+			t.Errorf("Receive: %q, %v; want the message", m.Text(), err)
+		}
+		p.Close()
+		wireShutdown(t, box)
+	})
+}
+
 // A context that ends in mid-message ends the wait and nothing else.
 func TestAReceiveThatGivesUpLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

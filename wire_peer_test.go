@@ -163,6 +163,30 @@ func TestAPeerThatClosesAndDoesNotReadIsGoneInTime(t *testing.T) {
 	}
 }
 
+// A connection that is closed with bytes unread is reset, which may destroy the close
+// frame on its way.
+func TestAfterABreachWhatThePeerStillSendsIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, p, box := wireChannel(t, &ChannelOptions{PayloadType: Text})
+		frames := p.frames()
+		p.send(t, []byte{0x81, 0x00})
+		if f := <-frames; f.op != wireClose || wireCode([]byte(f.payload)) != 1002 {
+			t.Errorf("got opcode %d, %q; want a close frame with 1002", f.op, f.payload)
+		}
+		for range 10 {
+			time.Sleep(100 * time.Millisecond)
+			p.send(t, bytes.Repeat(wireString("still talking"), 1000))
+		}
+		start := time.Now()
+		p.Close()
+		c.Close(1000, "") // waits for the end
+		if d := time.Since(start); d != 0 {
+			t.Errorf("the channel was gone %v after its peer, want at once", d)
+		}
+		wireShutdown(t, box)
+	})
+}
+
 // An old version of the library panicked on the second pong to one ping.
 func TestTwoPongsToOnePing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -1,0 +1,172 @@
+package wschannels
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/coder/websocket"
+)
+
+// Accept accepts the request as a channel in the box, for callers who run their own
+// loop and close it. Nil opts mean the box's. On an error the response has been
+// written. Accept fires no OnConnect; OnDisconnect fires once when the channel closes.
+//
+// The request's context must not be used with the channel: it ends when the HTTP
+// handler returns.
+func (b *ChannelBox) Accept(w http.ResponseWriter, r *http.Request, opts *ChannelOptions) (*Channel, error) {
+	resolved, err := b.resolve(opts)
+	if err != nil {
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return nil, err
+	}
+	c, err := b.upgrade(w, r, resolved, false)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.enter(c); err != nil {
+		b.refuse(c, err)
+		return nil, err
+	}
+	if _, err := c.startReading(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// upgrade accepts the request as a channel that is not in the box yet. served says
+// that run will be called.
+func (b *ChannelBox) upgrade(w http.ResponseWriter, r *http.Request, opts *ChannelOptions, served bool) (*Channel, error) {
+	if err := b.admits(); err != nil {
+		b.counters.refused.Add(1)
+		http.Error(w, http.StatusText(http.StatusServiceUnavailable), http.StatusServiceUnavailable)
+		return nil, err
+	}
+	link, err := accept(w, r, b.acceptOptions(), opts.limits())
+	if err != nil {
+		return nil, err
+	}
+	base := context.WithoutCancel(r.Context())
+	c := newChannel(opts, base)
+	c.request = keepRequest(base, r)
+	c.link = link
+	c.served = served
+	c.queue.write = link.transmit
+	link.in.queue = &c.queue
+	link.in.alive = c.hear
+	c.startTimers(&b.timers)
+	if err := b.adopt(c); err != nil {
+		c.served = false
+		b.refuse(c, err)
+		return nil, err
+	}
+	return c, nil
+}
+
+// acceptOptions are Options.Accept with callbacks that cannot bring the process down.
+func (b *ChannelBox) acceptOptions() *websocket.AcceptOptions {
+	o := b.opts.Accept
+	if ping := o.OnPingReceived; ping != nil {
+		o.OnPingReceived = func(ctx context.Context, p []byte) (pong bool) {
+			err := guard(func() error { pong = ping(ctx, p); return nil })
+			return pong || err != nil
+		}
+	}
+	if pong := o.OnPongReceived; pong != nil {
+		o.OnPongReceived = func(ctx context.Context, p []byte) {
+			_ = guard(func() error { pong(ctx, p); return nil })
+		}
+	}
+	return &o
+}
+
+// admits returns why the box takes no more channels, or nil.
+func (b *ChannelBox) admits() error {
+	switch {
+	case b.phase.Load() != running:
+		return ErrClosed
+	case b.opts.MaxChannels > 0 && b.registry.Len() >= b.opts.MaxChannels:
+		return ErrTooManyChannels
+	}
+	return nil
+}
+
+// adopt makes c a channel that the box looks after until its end.
+func (b *ChannelBox) adopt(c *Channel) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.phase.Load() != running {
+		return ErrClosed
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.err != nil:
+		return c.err
+	case c.box == nil:
+		c.box = b
+		b.live[c] = struct{}{}
+	case c.box != b:
+		return errOtherBox
+	}
+	return nil
+}
+
+var errOtherBox = errors.New("wschannels: the channel is in another box")
+
+// disown undoes adopt.
+func (b *ChannelBox) disown(c *Channel) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil && !c.entered {
+		c.box = nil
+		delete(b.live, c)
+	}
+}
+
+// enter puts an adopted channel in the box: where SendTo, SendToUser and Join find it.
+func (b *ChannelBox) enter(c *Channel) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.has(c) {
+		return nil
+	}
+	if err := b.admits(); err != nil {
+		return err
+	}
+	if err := b.registry.Add(c); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	if c.err != nil { // and it has left, or is about to
+		defer c.mu.Unlock()
+		return c.err
+	}
+	c.entered = true
+	c.mu.Unlock()
+	b.counters.accepted.Add(1)
+	b.users.settle(c)
+	return nil
+}
+
+// refuse closes a channel that did not get into the box.
+func (b *ChannelBox) refuse(c *Channel, why error) {
+	b.counters.refused.Add(1)
+	c.closeAsync(refusal(why), graceful)
+}
+
+// refusal is how a channel that does not get into the box ends.
+func refusal(why error) *CloseError {
+	end := &CloseError{Code: websocket.StatusInternalError, Err: why}
+	switch {
+	case errors.Is(why, ErrTooManyChannels):
+		end.Code, end.Reason = websocket.StatusTryAgainLater, "too many channels"
+	case errors.Is(why, ErrClosed):
+		end.Code, end.Reason = websocket.StatusGoingAway, "shutting down"
+	case errors.Is(why, ErrDuplicateID):
+		end.Code, end.Reason = websocket.StatusPolicyViolation, "duplicate channel ID"
+	}
+	return end
+}

@@ -69,15 +69,24 @@ func (b *ChannelBox) acceptOptions() *websocket.AcceptOptions {
 	if ping := o.OnPingReceived; ping != nil {
 		o.OnPingReceived = func(ctx context.Context, p []byte) (pong bool) {
 			err := guard(func() error { pong = ping(ctx, p); return nil })
+			b.callbackFailed(err)
 			return pong || err != nil
 		}
 	}
 	if pong := o.OnPongReceived; pong != nil {
 		o.OnPongReceived = func(ctx context.Context, p []byte) {
-			_ = guard(func() error { pong(ctx, p); return nil })
+			b.callbackFailed(guard(func() error { pong(ctx, p); return nil }))
 		}
 	}
 	return &o
+}
+
+// callbackFailed counts and logs a panic of a callback of Options.Accept.
+func (b *ChannelBox) callbackFailed(err error) {
+	if err != nil {
+		b.counters.panics.Add(1)
+		b.logError("wschannels: panic in a callback of Options.Accept", err)
+	}
 }
 
 // admits returns why the box takes no more channels, or nil.

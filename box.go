@@ -48,9 +48,12 @@ const (
 
 // Options configures [New]. The zero value means all defaults.
 type Options struct {
-	Channel ChannelOptions          // defaults of the channels that the box accepts
-	Accept  websocket.AcceptOptions // origin patterns, subprotocols, compression
-	Events  Events                  // of all channels in the box
+	Channel ChannelOptions // defaults of the channels that the box accepts
+	Events  Events         // of all channels in the box
+
+	// Accept is for the handshake: origin patterns, subprotocols, compression. Its
+	// callbacks run where a channel is read: nothing else is read meanwhile.
+	Accept websocket.AcceptOptions
 
 	History           HistoryLimits // per group
 	HistoryTotalBytes int           // of all groups together. 0: 256 MiB; the least recently written group goes first

@@ -1,6 +1,7 @@
 package wschannels_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
@@ -217,4 +218,35 @@ func TestBoxMaxGroupsForgetsExpiredHistories(t *testing.T) {
 		c, _ := boxMember(t, b, nil)
 		boxJoin(t, b, c, "d", nil)
 	})
+}
+
+// boxLoud is a codec that shows where it was used.
+type boxLoud struct{}
+
+func (boxLoud) Marshal(v any) ([]byte, error) { return json.Marshal(fmt.Sprint("loud ", v)) }
+func (boxLoud) Unmarshal(p []byte, v any) error {
+	*v.(*string) = "loudly " + string(p)
+	return nil
+}
+
+// Group payloads are encoded with the box's codec, whatever the member's, and what
+// the history returns is decoded with it.
+func TestBoxCodecIsTheGroups(t *testing.T) {
+	b := boxOf(t, &wschannels.Options{Channel: wschannels.ChannelOptions{Codec: boxLoud{}}})
+	c, conn := boxMember(t, b, &wschannels.ChannelOptions{}, "g")
+	boxSend(t, b, "g", 1, boxSave)
+	boxSendUser(t, b, "ann", 2)
+	boxSetUser(t, c, "ann")
+	boxWant(t, "received", boxFlushed(t, c, conn), []string{`"loud 1"`, `"loud 2"`})
+	g, _ := b.Group("g")
+	saved, err := b.History(t.Context(), "g", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range append(saved, g.History(nil)...) {
+		var got string
+		if err := m.Decode(&got); err != nil || got != `loudly "loud 1"` {
+			t.Errorf("Decode: %q, %v", got, err)
+		}
+	}
 }

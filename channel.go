@@ -77,10 +77,11 @@ type tally struct {
 
 // NewChannel makes a channel of conn and begins to read it; the caller closes it.
 //
-// Everything works with any [Conn], with two limits: the time that a message takes
-// can be bounded only on a *websocket.Conn, and a *websocket.Conn itself passes a
-// message that the peer's hang-up cut short as if it were whole. Channels that a
-// [ChannelBox] accepts have neither.
+// Everything works with any [Conn], but reading is only as strict as the Conn is. The
+// time that a message takes can be bounded on a *websocket.Conn alone; and that one
+// passes a message which the peer's hang-up cut short as if it were whole, bears
+// floods of pings and of empty fragments, and accepts lengths that are not minimal.
+// Channels that a [ChannelBox] accepts have none of these weaknesses.
 func NewChannel(conn Conn, opts *ChannelOptions) (*Channel, error) {
 	if v := reflect.ValueOf(conn); conn == nil || v.Kind() == reflect.Pointer && v.IsNil() {
 		return nil, errors.New("wschannels: nil Conn")

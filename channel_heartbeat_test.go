@@ -135,6 +135,18 @@ func TestHeartbeatOfAPeerThatAnswers(t *testing.T) {
 	})
 }
 
+// The next ping does not wait for the time that this one had to be answered.
+func TestPingsComeAtTheirIntervalWhateverTheTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, conn := chanOpen(t, &wschannels.ChannelOptions{Heartbeat: 10 * time.Second, HeartbeatTimeout: time.Hour})
+		chanSleep(time.Hour)
+		chanIsOpen(t, c)
+		if n := conn.Pings(); n < 360 || n > 400 {
+			t.Errorf("%d pings in an hour, want one each 9 to 10 s", n)
+		}
+	})
+}
+
 func TestHeartbeatOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, conn := chanOpenMute(t, &wschannels.ChannelOptions{Heartbeat: -1})

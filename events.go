@@ -127,7 +127,12 @@ func (c *Channel) log(msg string, err error) {
 	if errors.As(err, &bad) {
 		text = bad.forLog()
 	}
-	b.opts.Logger.LogAttrs(c.ctx, slog.LevelWarn, msg, slog.String("channel", c.id.String()), slog.String("error", text))
+	level := slog.LevelWarn
+	var end *CloseError
+	if errors.As(err, &end) && end.Remote {
+		level = slog.LevelInfo // a connection that broke while it was written to: mobile networks do that
+	}
+	b.opts.Logger.LogAttrs(c.ctx, level, msg, slog.String("channel", c.id.String()), slog.String("error", text))
 }
 
 // endWith closes the channel as the error of a handler or an event asks for.

@@ -28,7 +28,7 @@ type Stats struct {
 
 // counters are those that no channel keeps.
 type counters struct {
-	accepted, refused, disconnected, slowClosed, expired, stale atomic.Uint64
+	accepted, refused, disconnected, slowClosed, expired, stale, panics atomic.Uint64
 }
 
 // Stats returns the box's figures. It visits every channel, briefly.
@@ -42,6 +42,7 @@ func (b *ChannelBox) Stats() Stats {
 		SlowClosed:   b.counters.slowClosed.Load(),
 		Expired:      b.counters.expired.Load(),
 		Stale:        b.counters.stale.Load(),
+		Panics:       b.counters.panics.Load(),
 	}
 	if m, ok := b.broker.(*MemoryBroker); ok {
 		s.HistoryBytes = int64(m.historyBytes())

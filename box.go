@@ -75,7 +75,9 @@ type Options struct {
 	// HistoryTotalBytes are then that one's business.
 	Broker Broker
 
-	Logger *slog.Logger // gets what OnError gets, without payloads. Nil: silent
+	// Logger gets what OnError gets, without payloads: single bad messages at the level
+	// Debug, connections that broke at Info, the rest at Warn. Nil: silent.
+	Logger *slog.Logger
 }
 
 // New returns an empty box. Options that cannot be honoured are an error.

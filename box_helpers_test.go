@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -194,7 +193,9 @@ func boxEnd(t testing.TB, c *wschannels.Channel) websocket.StatusCode {
 // boxEventually waits for what becomes true by goroutines that nothing else tells of.
 func boxEventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(boxPatience); !ok(); runtime.Gosched() {
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for deadline := time.Now().Add(boxPatience); !ok(); <-again.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
 		}

@@ -144,7 +144,7 @@ func (l *chanTrace) all() []string {
 // chanLogger returns a logger and what it has written.
 func chanLogger() (*slog.Logger, func() string) {
 	w := new(chanWriter)
-	return slog.New(slog.NewTextHandler(w, nil)), w.String
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})), w.String
 }
 
 type chanWriter struct {

@@ -198,22 +198,25 @@ func (c *Channel) retire() {
 	c.mu.Lock()
 	box, refused := c.box, c.box != nil && !c.entered
 	c.mu.Unlock()
-	if !refused {
-		if c.fault {
-			c.report(c.err)
+	defer func() { // also if an event ends its goroutine
+		if box != nil {
+			box.channelGone(c)
 		}
-		c.fireDisconnect()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.left = nil
+		c.retired = true
+		if c.waiters != nil {
+			close(c.waiters)
+		}
+	}()
+	if refused {
+		return
 	}
-	if box != nil {
-		box.channelGone(c)
+	if c.fault {
+		c.report(c.err)
 	}
-	c.mu.Lock()
-	c.left = nil
-	defer c.mu.Unlock()
-	c.retired = true
-	if c.waiters != nil {
-		close(c.waiters)
-	}
+	c.fireDisconnect()
 }
 
 // whenRetired returns a channel that is closed once retire is done.

@@ -71,10 +71,10 @@ func (c *Channel) fireMessage(ctx context.Context, m Message) {
 			continue
 		}
 		var end *CloseError
-		var panicked *PanicError
+		_, panicked := err.(*PanicError)
 		switch {
 		case c.ownEnd(err):
-		case errors.As(err, &panicked):
+		case panicked:
 			c.report(err)
 			c.endWith(err)
 		case errors.As(err, &end):
@@ -129,8 +129,11 @@ func (c *Channel) log(msg string, err error) {
 	}
 	level := slog.LevelWarn
 	var end *CloseError
-	if errors.As(err, &end) && end.Remote {
-		level = slog.LevelInfo // a connection that broke while it was written to: mobile networks do that
+	switch {
+	case passing(err):
+		level = slog.LevelDebug // a peer can make as many as it likes
+	case errors.As(err, &end) && end.Remote:
+		level = slog.LevelInfo // broke while it was written to: mobile networks do that
 	}
 	b.opts.Logger.LogAttrs(c.ctx, level, msg, slog.String("channel", c.id.String()), slog.String("error", text))
 }
@@ -145,10 +148,11 @@ func (c *Channel) endWith(err error) {
 // endFor is how a handler's error ends its channel.
 func endFor(err error) *CloseError {
 	var end *CloseError
+	_, panicked := err.(*PanicError)
 	switch {
 	case err == nil:
 		return &CloseError{Code: websocket.StatusNormalClosure}
-	case errors.As(err, new(*PanicError)):
+	case panicked:
 	case errors.As(err, &end) && sendable(end.Code):
 		return &CloseError{Code: end.Code, Reason: cutReason(end.Reason), Err: end.Err}
 	case errors.As(err, new(*PayloadError)):

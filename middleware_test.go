@@ -282,8 +282,8 @@ func TestHandlerResults(t *testing.T) {
 			return fmt.Errorf("secret: %w", &wschannels.CloseError{Code: 1008, Reason: "why"})
 		}, 1008, "why", nil, 0},
 		{"a CloseError that cannot be sent", func(context.Context, *wschannels.Channel) error {
-			return &wschannels.CloseError{Code: 1006, Reason: "secret"}
-		}, 1011, "", nil, 0},
+			return &wschannels.CloseError{Code: 1006, Reason: "secret", Err: secret}
+		}, 1011, "", secret, 0},
 		{"a PayloadError", func(context.Context, *wschannels.Channel) error {
 			return fmt.Errorf("secret: %w", &wschannels.PayloadError{Op: "decode", Err: secret})
 		}, 1003, "invalid message", secret, 0},

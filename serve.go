@@ -79,25 +79,29 @@ func (b *ChannelBox) Serve(ctx context.Context, c *Channel, h Handler) error {
 	if c == nil {
 		return errNilChannel
 	}
-	if err := b.Add(c); err != nil {
+	if err := b.Add(c); err != nil && c.Err() == nil {
 		return err
 	}
 	c.mu.Lock()
+	served, closed := c.served, c.err != nil
+	c.served = served || !closed
+	c.mu.Unlock()
 	switch {
-	case c.err != nil:
-		defer c.mu.Unlock()
-		return c.err
-	case c.served:
-		defer c.mu.Unlock()
+	case closed: // before we came
+		return c.abnormalEnd()
+	case served:
 		return errServed
 	}
-	c.served = true
-	c.mu.Unlock()
-	ctx, cancel := context.WithCancelCause(ctx)
+
+	// Closing ends the handler's context, and ctx closes: not ctx itself, for the
+	// handler to find the channel closed when it looks.
+	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
-	stop := context.AfterFunc(c.ctx, func() { cancel(c.Err()) })
-	defer stop()
-	return b.run(ctx, c, h, nil)
+	defer context.AfterFunc(c.ctx, func() { cancel(c.Err()) })()
+	defer context.AfterFunc(ctx, func() {
+		c.closeAsync(&CloseError{Code: websocket.StatusGoingAway, Err: context.Cause(ctx)}, graceful)
+	})()
+	return b.run(inner, c, h, nil)
 }
 
 var errServed = errors.New("wschannels: the channel is being served already")
@@ -110,9 +114,17 @@ func (b *ChannelBox) resolve(opts *ChannelOptions) (*ChannelOptions, error) {
 	return opts.resolve()
 }
 
-// run takes a channel from the middleware to its last event.
-func (b *ChannelBox) run(ctx context.Context, c *Channel, h Handler, mw Middleware) error {
+// run takes a channel from the middleware to its last event, also if the handler ends
+// its goroutine.
+func (b *ChannelBox) run(ctx context.Context, c *Channel, h Handler, mw Middleware) (result error) {
+	err := errGoexit
 	entered, refused := false, false
+	defer func() {
+		if !entered || refused {
+			b.counters.refused.Add(1)
+		}
+		result = c.conclude(err, entered)
+	}()
 	inner := func(ctx context.Context, c *Channel) error {
 		if entered {
 			return errors.New("wschannels: a middleware called next twice")
@@ -140,38 +152,42 @@ func (b *ChannelBox) run(ctx context.Context, c *Channel, h Handler, mw Middlewa
 	if mw != nil {
 		handler = mw(inner)
 	}
-	err := guard(func() error { return handler(ctx, c) })
+	err = guard(func() error { return handler(ctx, c) })
+	return nil // conclude says
+}
 
-	if !entered || refused {
-		b.counters.refused.Add(1)
-	}
+var errGoexit = errors.New("wschannels: the handler called runtime.Goexit")
+
+// conclude ends a channel whose handler has returned err, and returns what Serve does.
+func (c *Channel) conclude(err error, entered bool) error {
 	var end *CloseError
+	_, panicked := err.(*PanicError)
+	chosen := !panicked && errors.As(err, &end) && sendable(end.Code)
 	switch {
-	case c.ownEnd(err):
-	case ctx.Err() != nil && c.Err() == nil && err != nil && errors.Is(err, context.Cause(ctx)):
-		c.endWith(&CloseError{Code: websocket.StatusGoingAway, Err: err})
-	case errors.As(err, new(*PanicError)):
+	case err == nil || chosen || c.ownEnd(err): // no failure
+	case entered || panicked:
 		c.report(err)
-		c.endWith(err)
-	case err == nil || errors.As(err, &end): // a decision, not a failure
-		c.endWith(err)
-	case entered:
-		c.report(err)
-		c.endWith(err)
 	default:
 		c.log("wschannels: channel refused", err)
-		c.endWith(err)
 	}
+	c.endWith(err)
 	<-c.gone
 	c.retire()
-
-	switch end := c.err; { // by now there is one
-	case err != nil && !c.ownEnd(err):
+	if err != nil && !c.ownEnd(err) {
 		return err
-	case !end.normal():
-		return end
 	}
-	return nil
+	return c.abnormalEnd()
+}
+
+// abnormalEnd returns the end of a closed channel, nil if it was a normal one that
+// nothing but the wish of one side caused.
+func (c *Channel) abnormalEnd() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err.normal() && c.err.Err == nil {
+		return nil
+	}
+	return c.err
 }
 
 // runEvents is the handler of event mode.

@@ -1,0 +1,52 @@
+package wschannels_test
+
+import (
+	"context"
+	"runtime"
+	"testing"
+
+	"github.com/coder/websocket"
+
+	"github.com/wschannels/wschannels"
+	"github.com/wschannels/wschannels/wschannelstest"
+)
+
+// A handler or an event that ends its goroutine, as t.Fatal does, takes its channel with
+// it and nothing else.
+func TestGoexit(t *testing.T) {
+	exit := func(context.Context, *wschannels.Channel) error { runtime.Goexit(); return nil }
+	exits := map[string]struct {
+		events  wschannels.Events
+		handler wschannels.Handler
+	}{
+		"handler":      {handler: exit},
+		"OnConnect":    {events: wschannels.Events{OnConnect: exit}},
+		"OnMessage":    {events: wschannels.Events{OnMessage: func(context.Context, *wschannels.Channel, wschannels.Message) error { runtime.Goexit(); return nil }}},
+		"OnDisconnect": {events: wschannels.Events{OnDisconnect: func(*wschannels.Channel, error) { runtime.Goexit() }}},
+	}
+	for name, tt := range exits {
+		t.Run(name, func(t *testing.T) {
+			box, err := wschannels.New(&wschannels.Options{Events: tt.events})
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn := wschannelstest.Dial(t, box.Handler(tt.handler), "/")
+			if err := conn.Write(t.Context(), websocket.MessageText, []byte("1")); err != nil {
+				t.Fatal(err)
+			}
+			if name == "OnDisconnect" {
+				conn.Close(websocket.StatusNormalClosure, "")
+			}
+			_, _, err = conn.Read(t.Context())
+			if code := websocket.CloseStatus(err); name != "OnDisconnect" && code != websocket.StatusInternalError {
+				t.Errorf("the peer saw %v, want 1011", err)
+			}
+			if err := box.Shutdown(t.Context()); err != nil { // waits for every channel's last event
+				t.Errorf("Shutdown: %v", err)
+			}
+			if s := box.Stats(); s.Channels != 0 || s.Accepted != 1 || s.Disconnected != 1 {
+				t.Errorf("Stats: %+v", s)
+			}
+		})
+	}
+}

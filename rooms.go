@@ -2,11 +2,8 @@ package wschannels
 
 import (
 	"context"
-	"encoding"
 	"errors"
-	"fmt"
 	"sync"
-	"unicode/utf8"
 )
 
 // rooms are the groups that have members in this process, over a broker. A box has
@@ -264,25 +261,4 @@ func (rs *rooms) send(ctx context.Context, name string, payload any, opts *SendO
 	f.closeSlow()
 	f.result.ID, f.result.Seq, f.result.Saved = p.ID, p.Seq, p.Saved
 	return f.result, nil
-}
-
-// prepare encodes payload, of which m is the canonical form, for the payload types
-// that are present, so that an error is one before anything is sent. Forms that need
-// none of the application's code are left to the framer.
-func prepare(codec Codec, payload any, m Message, present [payloadTypes]int) (forms [payloadTypes][]byte, err error) {
-	_, stringer := payload.(fmt.Stringer)
-	_, marshaler := payload.(encoding.BinaryMarshaler)
-	for i, n := range present {
-		t := PayloadType(i)
-		switch {
-		case n == 0 || t == m.Type:
-		case t == Text && stringer, t == Bytes && marshaler, codec != nil:
-			if forms[t], err = encode(codec, t, payload); err != nil {
-				return forms, err
-			}
-		case t == Text && m.Type == Bytes && !utf8.Valid(m.Data):
-			return forms, &PayloadError{Op: "encode", Type: Text, Err: errNotUTF8}
-		}
-	}
-	return forms, nil
 }

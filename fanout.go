@@ -1,0 +1,181 @@
+package wschannels
+
+import (
+	"encoding"
+	"fmt"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+)
+
+// A fanout is one group message in the forms that the local members need, and what
+// became of it.
+type fanout struct {
+	rooms  *rooms
+	forms  [payloadTypes][]byte
+	result SendResult
+	slow   []*Channel // found no room, to be closed
+}
+
+// A framer makes the frames of one message: one for each payload type, plain and in
+// an envelope, when the first channel needs it.
+type framer struct {
+	m        Message
+	forms    *[payloadTypes][]byte
+	place    place
+	mail     *mail
+	frames   [2 * payloadTypes]*frame
+	unusable [payloadTypes]bool
+}
+
+// frame returns m as c gets it, nil if c's type cannot carry it.
+func (f *framer) frame(c *Channel) *frame {
+	t, i := c.opts.PayloadType, int(c.opts.PayloadType)
+	if c.opts.Envelope {
+		i += payloadTypes
+	}
+	if f.frames[i] != nil || f.unusable[t] {
+		return f.frames[i]
+	}
+	p := f.forms[t]
+	if p == nil {
+		var err error
+		if p, err = carry(f.m, t); err != nil {
+			f.unusable[t] = true
+			return nil
+		}
+	}
+	if c.opts.Envelope {
+		p = envelope(t, f.place, f.m.ID, p)
+	}
+	f.frames[i] = newFrame(t.frameType(), p)
+	f.frames[i].mail = f.mail
+	return f.frames[i]
+}
+
+// deliver queues p for every member.
+func (r *room) deliver(p *Publication) {
+	f := p.local
+	if f == nil || f.rooms != r.rooms {
+		f = new(fanout) // from another box, which has its own counts
+	}
+	now := time.Now()
+	skip := newExcept(p.Except)
+
+	r.mu.Lock()
+	if r.epoch != p.Epoch {
+		r.begin(p.Epoch)
+	}
+	frames := framer{m: p.Message, forms: &f.forms, place: place{r.prefix, p.Seq}}
+	for _, m := range r.members {
+		if p.Seq <= m.after {
+			continue // it was in what was replayed to it
+		}
+		if m.first == 0 {
+			m.first = p.Seq
+		}
+		if skip.has(m.c.id) {
+			continue
+		}
+		fr := frames.frame(m.c)
+		switch {
+		case fr == nil:
+			m.c.queue.drop()
+			f.result.Dropped++
+		case m.joining:
+			m.hold(fr, f)
+		default:
+			f.offer(m.c, fr, now)
+		}
+	}
+	r.mu.Unlock()
+
+	if f != p.local && len(f.slow) > 0 {
+		go f.closeSlow() // not here: the broker may hold its lock
+	}
+}
+
+// closeSlow closes the members that found no room.
+func (f *fanout) closeSlow() {
+	for _, c := range f.slow {
+		c.closeAsync(&CloseError{Code: StatusSlowConsumer, Reason: "too slow", Err: ErrSlowConsumer}, prompt)
+	}
+}
+
+// except is a set of channels that do not get a message.
+type except struct {
+	few  []uuid.UUID
+	many map[uuid.UUID]struct{}
+}
+
+func newExcept(ids []uuid.UUID) except {
+	if len(ids) <= 8 {
+		return except{few: ids}
+	}
+	e := except{many: make(map[uuid.UUID]struct{}, len(ids))}
+	for _, id := range ids {
+		e.many[id] = struct{}{}
+	}
+	return e
+}
+
+func (e except) empty() bool { return len(e.few) == 0 && e.many == nil }
+
+func (e except) has(id uuid.UUID) bool {
+	if e.many != nil {
+		_, ok := e.many[id]
+		return ok
+	}
+	return len(e.few) > 0 && slices.Contains(e.few, id)
+}
+
+// offer queues fr on c by c's policy, and counts what comes of it. It may be called
+// under the lock that makes the order.
+func (f *fanout) offer(c *Channel, fr *frame, now time.Time) outcome {
+	out, evicted := c.queue.offer(fr, c.opts.Slow)
+	f.result.Evicted += evicted
+	switch out {
+	case offered:
+		f.result.Queued++
+		c.active.Store(int64(now.Sub(c.created)))
+	case offeredFull:
+		f.missed(c)
+	}
+	return out
+}
+
+func (f *fanout) missed(c *Channel) {
+	if c.opts.Slow == SlowDisconnect {
+		f.result.Closed++
+		f.slow = append(f.slow, c)
+	} else {
+		f.result.Dropped++
+	}
+}
+
+// prepare encodes payload, of which m is the canonical form, for the payload types
+// that are present, so that an error is one before anything is sent. Forms that need
+// none of the application's code are left to the framer.
+func prepare(codec Codec, payload any, m Message, present [payloadTypes]int) (forms [payloadTypes][]byte, err error) {
+	_, stringer := payload.(fmt.Stringer)
+	_, marshaler := payload.(encoding.BinaryMarshaler)
+	for i, n := range present {
+		t := PayloadType(i)
+		switch {
+		case n == 0 || t == m.Type:
+		case t == Text && stringer, t == Bytes && marshaler, codec != nil:
+			if forms[t], err = encode(codec, t, payload); err != nil {
+				return forms, err
+			}
+		case t == Text && m.Type == Bytes && !utf8.Valid(m.Data):
+			return forms, &PayloadError{Op: "encode", Type: Text, Err: errNotUTF8}
+		}
+	}
+	return forms, nil
+}
+
+func newMessage(group string, t PayloadType, data []byte, codec Codec) Message {
+	return Message{ID: uuid.New(), Group: group, Created: time.Now(), Type: t, Data: data, codec: codec}
+}

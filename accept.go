@@ -12,6 +12,9 @@ import (
 // loop and close it. Nil opts mean the box's. On an error the response has been
 // written. Accept fires no OnConnect; OnDisconnect fires once when the channel closes.
 //
+// While a message waits to be received nothing more is read: a caller that only sends
+// lets a goroutine range over [Channel.Messages].
+//
 // The request's context must not be used with the channel: it ends when the HTTP
 // handler returns.
 func (b *ChannelBox) Accept(w http.ResponseWriter, r *http.Request, opts *ChannelOptions) (*Channel, error) {
@@ -50,13 +53,14 @@ func (b *ChannelBox) upgrade(w http.ResponseWriter, r *http.Request, opts *Chann
 	c := newChannel(opts, base)
 	c.request = keepRequest(base, r)
 	c.link = link
+	c.box = b
 	c.served = served
 	c.queue.write = link.transmit
 	link.in.queue = &c.queue
 	link.in.alive = c.hear
+	err = b.adopt(c)
 	c.startTimers(&b.timers)
-	if err := b.adopt(c); err != nil {
-		c.served = false
+	if err != nil {
 		b.refuse(c, err)
 		return nil, err
 	}
@@ -100,47 +104,26 @@ func (b *ChannelBox) admits() error {
 	return nil
 }
 
-// adopt makes c a channel that the box looks after until its end.
+// adopt makes c, which was just made for the box, one that it looks after until its end.
 func (b *ChannelBox) adopt(c *Channel) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.phase.Load() != running {
 		return ErrClosed
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case c.err != nil:
-		return c.err
-	case c.box == nil:
-		c.box = b
-		b.live[c] = struct{}{}
-	case c.box != b:
-		return errOtherBox
-	}
+	b.live[c] = struct{}{}
 	return nil
 }
 
-var errOtherBox = errors.New("wschannels: the channel is in another box")
-
-// disown undoes adopt.
-func (b *ChannelBox) disown(c *Channel) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err == nil && !c.entered {
-		c.box = nil
-		delete(b.live, c)
-	}
-}
-
-// enter puts an adopted channel in the box: where SendTo, SendToUser and Join find it.
+// enter puts c in the box: where SendTo, SendToUser and Join find it.
 func (b *ChannelBox) enter(c *Channel) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.has(c) {
 		return nil
+	}
+	if err := c.Err(); err != nil {
+		return err
 	}
 	if err := b.admits(); err != nil {
 		return err
@@ -148,17 +131,31 @@ func (b *ChannelBox) enter(c *Channel) error {
 	if err := b.registry.Add(c); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	if c.err != nil { // and it has left, or is about to
-		defer c.mu.Unlock()
-		return c.err
+	if err := b.own(c); err != nil {
+		b.registry.Remove(c)
+		return err
 	}
-	c.entered = true
-	c.mu.Unlock()
 	b.counters.accepted.Add(1)
 	b.users.settle(c)
 	return nil
 }
+
+// own makes c a channel of this box, unless it has closed, or is another's. b.mu is held.
+func (b *ChannelBox) own(c *Channel) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.err != nil:
+		return c.err
+	case c.box != nil && c.box != b:
+		return errOtherBox
+	}
+	c.box, c.entered = b, true
+	b.live[c] = struct{}{}
+	return nil
+}
+
+var errOtherBox = errors.New("wschannels: the channel is in another box")
 
 // refuse closes a channel that did not get into the box.
 func (b *ChannelBox) refuse(c *Channel, why error) {

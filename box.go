@@ -26,7 +26,7 @@ type ChannelBox struct {
 	channel  *ChannelOptions
 	broker   Broker
 	ours     bool // the broker is the box's own, to close
-	rooms    *rooms
+	rooms    *roomTable
 	registry *Registry
 	users    *users
 	timers   timers
@@ -51,8 +51,10 @@ type Options struct {
 	Channel ChannelOptions // defaults of the channels that the box accepts
 	Events  Events         // of all channels in the box
 
-	// Accept is for the handshake: origin patterns, subprotocols, compression. Its
-	// callbacks run where a channel is read: nothing else is read meanwhile.
+	// Accept is for the handshake: origin patterns, subprotocols, compression. With a
+	// CompressionMode compressed messages are read, at 32 KiB a connection if the peer
+	// uses context takeover; what is sent is not compressed yet. The callbacks run
+	// where a channel is read: nothing else is read meanwhile.
 	Accept websocket.AcceptOptions
 
 	History           HistoryLimits // per group
@@ -106,10 +108,11 @@ func New(opts *Options) (*ChannelBox, error) {
 			return nil, err
 		}
 	}
-	b.rooms = newRooms(b.broker, b.opts.Channel.Codec)
+	b.rooms = newRoomTable(b.broker, b.opts.Channel.Codec)
 	b.rooms.perChannel = b.opts.MaxGroupsPerChannel
 	b.rooms.max = b.opts.MaxGroups
-	b.users = newUsers(&b.opts, &b.timers)
+	b.rooms.panics = &b.counters.panics
+	b.users = newUsers(&b.opts, &b.timers, &b.counters.panics)
 	return b, nil
 }
 

@@ -371,3 +371,28 @@ func TestJoinReplayHoldsNoMoreThanQueueBytes(t *testing.T) {
 		})
 	}
 }
+
+// Who was up to date before a flush is told of it, too, and who comes after is not.
+func TestRecoveredAtTheTipOfAFlush(t *testing.T) {
+	b, _ := boxFilled(t, 3, nil)
+	before, err := b.Position(t.Context(), "g")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _ := boxMember(t, b, &boxText)
+	if err := b.FlushHistory(t.Context(), "g"); err != nil {
+		t.Fatal(err)
+	}
+	if res := boxJoin(t, b, c, "g", &wschannels.JoinOptions{ReplayAfter: &before}); res.Recovered || res.Position != before {
+		t.Errorf("%+v, want the same position, not recovered", res)
+	}
+	boxSend(t, b, "g", "after", nil)
+	after, err := b.Position(t.Context(), "g")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, _ := boxMember(t, b, &boxText)
+	if res := boxJoin(t, b, d, "g", &wschannels.JoinOptions{ReplayAfter: &after}); !res.Recovered {
+		t.Errorf("%+v, want it recovered", res)
+	}
+}

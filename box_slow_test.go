@@ -1,11 +1,13 @@
 package wschannels_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -310,4 +312,73 @@ func boxConservationRun(t *testing.T, seed uint64) {
 	}
 	b.CloseAll(t.Context(), websocket.StatusNormalClosure, "")
 	check("when all are closed")
+}
+
+// boxUnanswered is a broker whose engine delivers and then does not answer.
+type boxUnanswered struct {
+	*wschannels.MemoryBroker
+	silent atomic.Bool
+}
+
+func (b *boxUnanswered) Publish(ctx context.Context, p *wschannels.Publication) error {
+	err := b.MemoryBroker.Publish(ctx, p)
+	if b.silent.Load() {
+		return errors.New("no answer")
+	}
+	return err
+}
+
+// A member that found no room is closed, also if the send that found it out failed.
+func TestSlowMemberOfAFailedSendIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory, err := wschannels.NewMemoryBroker(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		broker := &boxUnanswered{MemoryBroker: memory}
+		b := boxOf(t, &wschannels.Options{Broker: broker})
+		opts := boxText
+		opts.QueueBytes = 10
+		c, conn := boxMember(t, b, &opts, "g")
+		conn.Stall()
+		broker.silent.Store(true)
+		for range 3 {
+			if _, err := b.GroupSend(t.Context(), "g", "12345678", nil); err == nil {
+				t.Fatal("GroupSend succeeded, want the broker's error")
+			}
+			synctest.Wait()
+		}
+		if code := boxEnd(t, c); code != wschannels.StatusSlowConsumer {
+			t.Errorf("closed with %d, want 4004", code)
+		}
+	})
+}
+
+// What is held during joins has one cap for all groups of a channel.
+func TestHeldMessagesHaveACap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := boxOf(t, nil)
+		opts := boxText
+		opts.QueueBytes, opts.Slow = 1000, wschannels.SlowDropNewest
+		c, conn := boxMember(t, b, &opts)
+		conn.Stall()
+		groups := boxNumbers(1, 10)
+		for _, g := range groups {
+			for range 3 {
+				boxSend(t, b, g, strings.Repeat("x", 900), &wschannels.SendOptions{SaveHistory: true})
+			}
+			go func() { _, _ = b.Join(t.Context(), c, g, &wschannels.JoinOptions{ReplayLast: 3}) }() // ends with c
+		}
+		synctest.Wait()
+		dropped := 0
+		for _, g := range groups {
+			dropped += boxSend(t, b, g, strings.Repeat("x", 600), nil).Dropped
+		}
+		if n := b.Stats().QueuedBytes; n > 2000 || dropped != 9 {
+			t.Errorf("%d bytes wait and %d messages were dropped, want at most 2000, and 9", n, dropped)
+		}
+		if err := c.CloseNow(); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -19,6 +19,8 @@ type Broker interface {
 
 	// Subscribe hands what is published to group from now on to s, in order of Seq,
 	// one at a time. Unsubscribe ends that. Subscribing twice is subscribing once.
+	// A box unsubscribes with a context that does not end, and joins of the group
+	// wait meanwhile: bound it.
 	Subscribe(ctx context.Context, group string, s Subscriber) error
 	Unsubscribe(ctx context.Context, group string, s Subscriber) error
 

@@ -261,3 +261,32 @@ func TestFailedPingIsNoSignOfLife(t *testing.T) {
 		chanClosedBy(t, c, wschannels.StatusStale, wschannels.ErrStale)
 	})
 }
+
+// Where nothing is read, nobody is stale; but pings find out that a connection is gone.
+func TestGonePeerOfAHandlerThatDoesNotReceive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := chanBox(t, nil)
+		h := box.Handler(func(ctx context.Context, c *wschannels.Channel) error {
+			<-ctx.Done()
+			return nil
+		})
+		client := wschannelstest.Dial(t, h, "/")
+		if err := client.Write(t.Context(), websocket.MessageText, []byte("1")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		time.Sleep(time.Hour) // alive: pings are taken, if not answered
+		synctest.Wait()
+		if n := box.Stats().Channels; n != 1 {
+			t.Fatalf("%d channels, want 1", n)
+		}
+		if err := client.CloseNow(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := box.Stats().Channels; n != 0 {
+			t.Errorf("%d channels a minute after the peer was gone, want 0", n)
+		}
+	})
+}

@@ -369,3 +369,25 @@ func TestQueueStaysWithinItsLimit(t *testing.T) {
 		}
 	})
 }
+
+// Flush with a context that has ended says whether there is something to wait for.
+func TestFlushWithAnEndedContext(t *testing.T) {
+	c, conn := chanOpen(t, nil)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 100 {
+		if err := c.Flush(ended); err != nil {
+			t.Fatalf("nothing queued: %v", err)
+		}
+	}
+	conn.Stall()
+	if err := c.Send(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if err := c.Flush(ended); !errors.Is(err, context.Canceled) {
+			t.Fatalf("one queued: %v, want the context's error", err)
+		}
+	}
+	conn.Resume()
+}

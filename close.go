@@ -133,7 +133,9 @@ func (c *Channel) begin(end *CloseError, from origin) bool {
 	}
 	c.queue.refuse()
 	c.cancel(end)
-	alarms.stop(alarm)
+	if alarms != nil {
+		alarms.stop(alarm)
+	}
 	if box != nil {
 		box.channelCloses(c, end)
 	}

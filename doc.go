@@ -62,8 +62,8 @@
 // they say otherwise: [ChannelBox.CloseAll] and [ChannelBox.Shutdown] wait for handlers
 // and events. No lock is held while the application's code runs or a connection is
 // written or read. Inside the package locks are taken in this order, most often one at
-// a time: box, registry, users, group (of the broker, then of the members), channel,
-// its queue.
+// a time: box, registry, users, group (of the broker, the broker's table, a history; then
+// the members'), channel, its queue; and the timers' at any time, around none.
 //
 // # Contexts
 //

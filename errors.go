@@ -154,7 +154,7 @@ func (e *PayloadError) Error() string {
 func (e *PayloadError) Unwrap() error { return e.Err }
 
 // MarshalJSON writes the answer that a client can be given.
-func (e *PayloadError) MarshalJSON() ([]byte, error) {
+func (e PayloadError) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Error   string `json:"error"`
 		Details string `json:"details"`

@@ -183,3 +183,14 @@ func TestEveryEndHasItsCause(t *testing.T) {
 		})
 	}
 }
+
+// By value or by pointer, a PayloadError shows the peer no more than it should.
+func TestPayloadErrorMarshalsAlike(t *testing.T) {
+	e := wschannels.PayloadError{Op: "validate", Data: []byte("secret"), Err: errors.New("n: too small")}
+	const want = `{"error":"Invalid message format","details":"n: too small"}`
+	for _, v := range []any{e, &e} {
+		if p, err := json.Marshal(v); string(p) != want || err != nil {
+			t.Errorf("%T: %s, %v; want %s", v, p, err, want)
+		}
+	}
+}

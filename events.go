@@ -91,11 +91,11 @@ func (c *Channel) fireMessage(ctx context.Context, m Message) {
 // ownEnd reports whether err says no more than that the channel has closed.
 func (c *Channel) ownEnd(err error) bool {
 	own := c.Err()
-	if own == nil {
+	if own == nil || errors.As(err, new(*PanicError)) {
 		return false
 	}
 	var end *CloseError
-	return errors.As(err, &end) && end == own || errors.Is(err, context.Canceled) && !errors.As(err, new(*PanicError))
+	return errors.As(err, &end) && end == own || errors.Is(err, context.Canceled)
 }
 
 // report tells OnError and the log. It must be called from the channel's own

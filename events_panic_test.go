@@ -172,3 +172,26 @@ type chanValidated struct{}
 var chanValidating func()
 
 func (chanValidated) Validate() error { chanValidating(); return nil }
+
+// A panic is one whatever its value: the channel's own end, too.
+func TestPanicWithTheChannelsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var reported []error
+		box := chanBox(t, &wschannels.Options{Events: wschannels.Events{
+			OnError: func(_ *wschannels.Channel, err error) { reported = append(reported, err) },
+		}})
+		_, conn, result := chanServe(t, box, nil, func(ctx context.Context, c *wschannels.Channel) error {
+			<-ctx.Done()
+			panic(c.Err())
+		})
+		synctest.Wait()
+		conn.Hangup(websocket.StatusGoingAway, "")
+		var panicked *wschannels.PanicError
+		if err := result(); !errors.As(err, &panicked) {
+			t.Errorf("Serve = %v, want the panic", err)
+		}
+		if len(reported) != 1 || !errors.As(reported[0], &panicked) || box.Stats().Panics != 1 {
+			t.Errorf("OnError got %v, and %d panics were counted; want one", reported, box.Stats().Panics)
+		}
+	})
+}

@@ -70,8 +70,15 @@ func (c *Channel) checkHeartbeat(at time.Time) (next time.Time, stale bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	reading := c.reading.Load()
-	if reading == notReading { // nobody would see the answer
-		return at.Add(time.Duration(pause)), false
+	if reading == notReading {
+		// Nobody would see the answer, so its absence means nothing. But a connection
+		// that is gone will not take pings for long.
+		due := max(c.heard.Load(), c.beat.pinged) + pause
+		if now >= due {
+			c.beat.pinged, due = now, now+pause
+			c.queue.control(true, nil)
+		}
+		return c.created.Add(time.Duration(due)), false
 	}
 	quietSince := max(c.heard.Load(), reading)
 	due := quietSince + pause

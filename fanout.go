@@ -13,7 +13,7 @@ import (
 // A fanout is one group message in the forms that the local members need, and what
 // became of it.
 type fanout struct {
-	rooms  *rooms
+	rooms  *roomTable
 	forms  [payloadTypes][]byte
 	result SendResult
 	slow   []*Channel // found no room, to be closed

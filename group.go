@@ -2,7 +2,6 @@ package wschannels
 
 import (
 	"context"
-	"errors"
 
 	"github.com/google/uuid"
 )
@@ -13,7 +12,7 @@ import (
 // concurrently.
 type Group struct {
 	name  string
-	rooms *rooms
+	rooms *roomTable
 	box   *ChannelBox // nil: stands alone
 }
 
@@ -38,7 +37,7 @@ func NewGroup(name string, opts *GroupOptions) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Group{name: name, rooms: newRooms(broker, o.Codec)}, nil
+	return &Group{name: name, rooms: newRoomTable(broker, o.Codec)}, nil
 }
 
 // Name returns the group's name.
@@ -96,7 +95,7 @@ func (g *Group) Send(ctx context.Context, payload any, opts *SendOptions) (SendR
 func (g *Group) SendJSON(ctx context.Context, v any, opts *SendOptions) (SendResult, error) {
 	p, err := encode(g.rooms.codec, JSON, v)
 	if err != nil {
-		return SendResult{}, err
+		return SendResult{}, counted(err, g.rooms.panics)
 	}
 	return g.Send(ctx, Message{Type: JSON, Data: p}, opts)
 }
@@ -190,13 +189,11 @@ type JoinResult struct {
 	Recovered bool
 }
 
-var errBothReplays = errors.New("wschannels: both ReplayLast and ReplayAfter are set")
-
 func (o *JoinOptions) validate() error {
 	switch {
 	case o == nil:
 	case o.ReplayLast != 0 && o.ReplayAfter != nil:
-		return errBothReplays
+		return badOption("JoinOptions", "has both ReplayLast and ReplayAfter")
 	case o.ReplayLast < 0:
 		return badOption("JoinOptions.ReplayLast", "is negative")
 	}

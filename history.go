@@ -89,10 +89,13 @@ func cost(m Message) int { return len(m.Data) + messageCost }
 
 // Append adds m and removes as many of the oldest as that takes. A message that alone
 // is over Bytes is [ErrTooLarge], and nothing is removed for it. m.Data must not be
-// changed afterwards.
+// changed afterwards. A zero Created means now; TTL expects that Created does not go back.
 func (h *History) Append(m Message) error {
 	if cost(m) > h.limits.Bytes {
 		return fmt.Errorf("%w for the history: %d bytes, and it holds %d", ErrTooLarge, cost(m), h.limits.Bytes)
+	}
+	if m.Created.IsZero() {
+		m.Created = time.Now()
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

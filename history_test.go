@@ -290,3 +290,21 @@ func TestHistoryRefusesNegativeLimits(t *testing.T) {
 		}
 	}
 }
+
+// A message without a time is as old as its place in the history.
+func TestHistoryZeroCreated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := boxLog(t, &wschannels.HistoryLimits{TTL: time.Minute})
+		if err := h.Append(wschannels.Message{Seq: 1, Data: []byte("x")}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute - 1)
+		if h.Len() != 1 {
+			t.Error("it is gone before its time")
+		}
+		time.Sleep(time.Nanosecond)
+		if h.Len() != 0 {
+			t.Error("it is still there")
+		}
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/flate"
 	"io"
+	"strings"
 	"sync"
 
 	"github.com/coder/websocket"
@@ -16,13 +17,19 @@ const deflateWindow = 32 << 10
 // block for the decoder to end with.
 const deflateTail = "\x00\x00\xff\xff\x01\x00\x00\xff\xff"
 
-var inflaters = sync.Pool{New: func() any { return flate.NewReader(nil) }}
+var (
+	inflaters = sync.Pool{New: func() any { return flate.NewReader(nothing) }}
+	nothing   = strings.NewReader("")
+)
 
 // inflate undoes permessage-deflate (RFC 7692), up to the limit of a message.
 func (r *frameReader) inflate(p []byte) ([]byte, *CloseError) {
 	f := inflaters.Get().(io.ReadCloser)
-	defer inflaters.Put(f)
-	_ = f.(flate.Resetter).Reset(io.MultiReader(bytes.NewReader(p), bytes.NewReader([]byte(deflateTail))), r.window)
+	_ = f.(flate.Resetter).Reset(bytes.NewReader(append(p, deflateTail...)), r.window) // no buffer: it reads bytes
+	defer func() {
+		_ = f.(flate.Resetter).Reset(nothing, nil) // p is not the pool's to keep
+		inflaters.Put(f)
+	}()
 	out, err := io.ReadAll(io.LimitReader(f, r.limits.message+1))
 	switch {
 	case err != nil:
@@ -31,10 +38,16 @@ func (r *frameReader) inflate(p []byte) ([]byte, *CloseError) {
 		return nil, tooLarge(r.limits.message)
 	}
 	if r.takeover {
-		r.window = append(r.window, out...)
-		if over := len(r.window) - deflateWindow; over > 0 {
-			r.window = append(make([]byte, 0, deflateWindow), r.window[over:]...)
-		}
+		r.remember(out)
 	}
 	return out, nil
+}
+
+// remember keeps the last 32 KiB of what the peer may refer to, in one array.
+func (r *frameReader) remember(out []byte) {
+	out = out[max(0, len(out)-deflateWindow):]
+	if over := len(r.window) + len(out) - deflateWindow; over > 0 {
+		r.window = r.window[:copy(r.window, r.window[over:])]
+	}
+	r.window = append(r.window, out...)
 }

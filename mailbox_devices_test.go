@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -296,4 +297,28 @@ func boxMailRun(t *testing.T, seed uint64) {
 	if got := int(s.Sent + s.Dropped); got != accepted {
 		t.Errorf("seed %d: %d sent + %d dropped = %d, want the %d accepted", seed, s.Sent, s.Dropped, got, accepted)
 	}
+}
+
+// What the mailbox cannot keep for a channel that is still to get the rest is counted.
+func TestTooBigForAMailboxThatDrains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := boxOf(t, &wschannels.Options{MailboxBytes: 1000})
+		boxSendUser(t, b, "ann", strings.Repeat("a", 300))
+		c, conn := boxMember(t, b, &wschannels.ChannelOptions{PayloadType: wschannels.Text, QueueBytes: 2000})
+		conn.Stall()
+		for range 2 { // one is being written, one fills the queue
+			if err := c.Send(t.Context(), strings.Repeat("z", 1900)); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		boxSetUser(t, c, "ann")
+		if res := boxSendUser(t, b, "ann", strings.Repeat("b", 1500)); res.Queued+res.Waiting != 0 || res.Dropped != 1 {
+			t.Errorf("%+v, want it dropped", res)
+		}
+		if n := b.Stats().Dropped; n != 1 {
+			t.Errorf("Stats.Dropped = %d, want 1", n)
+		}
+		conn.Resume()
+	})
 }

@@ -44,9 +44,10 @@ type topic struct {
 	epoch   string
 	history *History
 
-	mu   sync.Mutex // whoever holds it gives the next seq, saves and delivers
-	seq  uint64
-	subs []Subscriber
+	mu     sync.Mutex // whoever holds it gives the next seq, saves and delivers
+	seq    uint64
+	intact uint64 // the first Seq after the last flush: whoever saw none since is to be told
+	subs   []Subscriber
 
 	// Guarded by the broker's mu.
 	pins      int // operations under way
@@ -164,7 +165,7 @@ func (b *MemoryBroker) History(ctx context.Context, group string, opts *HistoryO
 		if o.After.Epoch != t.epoch || o.After.Seq > t.seq {
 			o.After = nil
 		} else {
-			page.Complete = t.history.lostThrough() <= o.After.Seq
+			page.Complete = t.history.lostThrough() <= o.After.Seq && o.After.Seq >= t.intact
 		}
 	}
 	page.Messages = t.history.Messages(&o)
@@ -177,19 +178,34 @@ func (b *MemoryBroker) Flush(ctx context.Context, groups ...string) error {
 		return context.Cause(ctx)
 	}
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	if b.closed {
+		b.mu.Unlock()
 		return ErrClosed
 	}
-	for e := b.written.Front(); e != nil; {
+	var flushed []*topic
+	for e := b.written.Front(); e != nil; e = e.Next() {
 		t := e.Value.(*topic)
-		e = e.Next()
 		if len(groups) == 0 || slices.Contains(groups, t.name) {
-			t.history.Clear()
-			b.recount(t)
+			t.pins++
+			flushed = append(flushed, t)
 		}
 	}
+	b.mu.Unlock()
+	for _, t := range flushed {
+		b.flush(t)
+	}
 	return nil
+}
+
+func (b *MemoryBroker) flush(t *topic) {
+	defer b.unpin(t)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.intact = t.seq + 1
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t.history.Clear()
+	b.recount(t)
 }
 
 // Close is [Broker]'s.

@@ -240,7 +240,13 @@ func (q *queue) wait(ctx context.Context) error {
 	case <-ctx.Done():
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		q.flushes = slices.DeleteFunc(q.flushes, func(o *flushing) bool { return o == w })
+		i := slices.Index(q.flushes, w)
+		if i < 0 && !w.failed {
+			return nil // it was done, too
+		}
+		if i >= 0 {
+			q.flushes = slices.Delete(q.flushes, i, i+1)
+		}
 		return context.Cause(ctx)
 	}
 }
@@ -284,12 +290,18 @@ func (q *queue) terminate() []*mail {
 	return back
 }
 
-// hold counts f, which a group holds for the channel.
-func (q *queue) hold(f *frame) {
+// hold counts f, which a group that is being joined holds for the channel, and reports
+// whether it may: all of them together hold no more than the queue does. A replay that
+// waits for room must not wait for what is held behind it, so the two do not share.
+func (q *queue) hold(f *frame) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.heldBytes+f.size() > q.limit {
+		return false
+	}
 	q.held++
 	q.heldBytes += f.size()
+	return true
 }
 
 // letGo drops f, which was held.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -128,9 +129,7 @@ func (r *frameReader) payload(p []byte, h frameHeader) ([]byte, *CloseError) {
 	first := len(p)
 	for rest := h.length; rest > 0; {
 		n := int(min(rest, int64(max(4<<10, len(p)))))
-		if cap(p)-len(p) < n {
-			p = append(make([]byte, 0, len(p)+n), p...)
-		}
+		p = slices.Grow(p, n) // more than asked, for the next fragment
 		chunk := p[len(p) : len(p)+n]
 		if err := r.full(chunk); err != nil {
 			return nil, err

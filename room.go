@@ -10,7 +10,7 @@ import (
 // to them.
 type room struct {
 	name  string
-	rooms *rooms
+	rooms *roomTable
 
 	// turn is held, as a semaphore of one, while the broker's subscription changes.
 	// refs, under rooms.mu, counts who needs the room to stay in the table.
@@ -39,11 +39,10 @@ type member struct {
 	first uint64
 
 	// While saved messages are being replayed to it, live ones are held here, in
-	// order and no more than QueueBytes of them.
-	joining   bool
-	held      []*frame
-	heldBytes int
-	abandon   context.CancelCauseFunc // ends the join that is under way
+	// order. The queue counts and limits what is held of all groups.
+	joining bool
+	held    []*frame
+	abandon context.CancelCauseFunc // ends the join that is under way
 }
 
 // begin starts a new order. r.mu is held.
@@ -58,18 +57,16 @@ func (r *room) begin(epoch string) {
 
 // hold keeps fr until the replay is done. r.mu is held.
 func (m *member) hold(fr *frame, f *fanout) {
-	limit, policy := m.c.opts.QueueBytes, m.c.opts.Slow
-	if policy == SlowDropOldest && fr.size() <= limit {
-		for len(m.held) > 0 && m.heldBytes+fr.size() > limit {
-			m.letGo()
-			f.result.Evicted++
-		}
+	policy := m.c.opts.Slow
+	held := m.c.queue.hold(fr)
+	for !held && policy == SlowDropOldest && fr.size() <= m.c.opts.QueueBytes && len(m.held) > 0 {
+		m.letGo()
+		f.result.Evicted++
+		held = m.c.queue.hold(fr)
 	}
 	switch {
-	case m.heldBytes+fr.size() <= limit:
+	case held:
 		m.held = append(m.held, fr)
-		m.heldBytes += fr.size()
-		m.c.queue.hold(fr)
 		f.result.Queued++
 	case policy != SlowDisconnect:
 		m.c.queue.drop()
@@ -82,7 +79,6 @@ func (m *member) hold(fr *frame, f *fanout) {
 // letGo drops the first frame that is held. r.mu is held.
 func (m *member) letGo() {
 	m.c.queue.letGo(m.held[0])
-	m.heldBytes -= m.held[0].size()
 	m.held = m.held[1:]
 }
 
@@ -164,7 +160,6 @@ func (r *room) release(ctx context.Context, m *member) error {
 	for {
 		r.mu.Lock()
 		for len(m.held) > 0 && m.c.queue.fits(m.held[0], true) {
-			m.heldBytes -= m.held[0].size()
 			m.held = m.held[1:]
 			m.c.Touch()
 		}
@@ -180,11 +175,7 @@ func (r *room) release(ctx context.Context, m *member) error {
 		fr := m.held[0]
 		m.held = m.held[1:] // from here on it is the queue's, and no more drop's
 		r.mu.Unlock()
-		err := m.c.enqueue(ctx, fr, true)
-		r.mu.Lock()
-		m.heldBytes -= fr.size()
-		r.mu.Unlock()
-		if err != nil {
+		if err := m.c.enqueue(ctx, fr, true); err != nil {
 			return err
 		}
 	}

@@ -4,40 +4,42 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 )
 
-// rooms are the groups that have members in this process, over a broker. A box has
-// them, and a Group that stands alone has them for itself.
-type rooms struct {
+// A roomTable has the groups that have members in this process, over a broker. A box has
+// one, and a Group that stands alone has one for itself.
+type roomTable struct {
 	broker     Broker
 	codec      Codec
-	perChannel int // groups one channel may be in; 0: any number
-	max        int // groups with members; 0: any number
+	perChannel int            // groups one channel may be in; 0: any number
+	max        int            // groups with members; 0: any number
+	panics     *atomic.Uint64 // of payloads that are encoded
 
 	mu     sync.Mutex // guards what follows, and the refs of every room
 	table  map[string]*room
 	closed bool
 }
 
-func newRooms(b Broker, codec Codec) *rooms {
-	return &rooms{broker: b, codec: codec, table: make(map[string]*room)}
+func newRoomTable(b Broker, codec Codec) *roomTable {
+	return &roomTable{broker: b, codec: codec, panics: new(atomic.Uint64), table: make(map[string]*room)}
 }
 
 // Deliver is the broker's way in.
-func (rs *rooms) Deliver(p *Publication) {
+func (rs *roomTable) Deliver(p *Publication) {
 	if r := rs.get(p.Group); r != nil {
 		r.deliver(p)
 	}
 }
 
-func (rs *rooms) get(name string) *room {
+func (rs *roomTable) get(name string) *room {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	return rs.table[name]
 }
 
 // acquire returns the room of that name, which stays until released.
-func (rs *rooms) acquire(name string) (*room, error) {
+func (rs *roomTable) acquire(name string) (*room, error) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if rs.closed {
@@ -55,7 +57,7 @@ func (rs *rooms) acquire(name string) (*room, error) {
 	return r, nil
 }
 
-func (rs *rooms) release(r *room) {
+func (rs *roomTable) release(r *room) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if r.refs--; r.refs == 0 {
@@ -64,7 +66,7 @@ func (rs *rooms) release(r *room) {
 }
 
 // join makes c a member of the group called name.
-func (rs *rooms) join(ctx context.Context, c *Channel, name string, opts *JoinOptions) (JoinResult, error) {
+func (rs *roomTable) join(ctx context.Context, c *Channel, name string, opts *JoinOptions) (JoinResult, error) {
 	switch {
 	case c == nil:
 		return JoinResult{}, errNilChannel
@@ -111,7 +113,7 @@ func (rs *rooms) join(ctx context.Context, c *Channel, name string, opts *JoinOp
 }
 
 // quit ends the membership m, if it has not ended yet.
-func (rs *rooms) quit(m *member) {
+func (rs *roomTable) quit(m *member) {
 	m.c.mu.Lock()
 	if m.c.rooms[m.room] == m {
 		delete(m.c.rooms, m.room)
@@ -123,7 +125,7 @@ func (rs *rooms) quit(m *member) {
 var errNilChannel = errors.New("wschannels: nil channel")
 
 // enter adds c to r, and subscribes to the group if need be.
-func (rs *rooms) enter(ctx context.Context, r *room, c *Channel, abandon context.CancelCauseFunc) (*member, AddStatus, error) {
+func (rs *roomTable) enter(ctx context.Context, r *room, c *Channel, abandon context.CancelCauseFunc) (*member, AddStatus, error) {
 	select {
 	case r.turn <- struct{}{}:
 		defer func() { <-r.turn }()
@@ -140,7 +142,7 @@ func (rs *rooms) enter(ctx context.Context, r *room, c *Channel, abandon context
 }
 
 // saved returns what opts wants replayed, and the group's position.
-func (rs *rooms) saved(ctx context.Context, name string, opts *JoinOptions) (HistoryPage, error) {
+func (rs *roomTable) saved(ctx context.Context, name string, opts *JoinOptions) (HistoryPage, error) {
 	if opts == nil || opts.ReplayLast == 0 && opts.ReplayAfter == nil {
 		at, err := rs.broker.Position(ctx, name)
 		return HistoryPage{Position: at}, err
@@ -151,7 +153,7 @@ func (rs *rooms) saved(ctx context.Context, name string, opts *JoinOptions) (His
 }
 
 // leave ends c's membership of the group called name.
-func (rs *rooms) leave(c *Channel, name string) RemoveStatus {
+func (rs *roomTable) leave(c *Channel, name string) RemoveStatus {
 	r := rs.get(name)
 	if r == nil || r.len() == 0 {
 		return NoSuchGroup
@@ -176,7 +178,7 @@ func (rs *rooms) leave(c *Channel, name string) RemoveStatus {
 }
 
 // left is called when a member has left r.
-func (rs *rooms) left(r *room, empty bool) {
+func (rs *roomTable) left(r *room, empty bool) {
 	_, local := rs.broker.(*MemoryBroker)
 	switch {
 	case !empty:
@@ -189,7 +191,7 @@ func (rs *rooms) left(r *room, empty bool) {
 }
 
 // tidy releases r, and unsubscribes it first if nobody is in it.
-func (rs *rooms) tidy(r *room) {
+func (rs *roomTable) tidy(r *room) {
 	r.turn <- struct{}{}
 	if r.subscribed && r.len() == 0 {
 		// An error leaves a subscription that nobody listens to.
@@ -199,7 +201,7 @@ func (rs *rooms) tidy(r *room) {
 	rs.release(r)
 }
 
-func (rs *rooms) members(name string) []*Channel {
+func (rs *roomTable) members(name string) []*Channel {
 	if r := rs.get(name); r != nil {
 		return r.channels()
 	}
@@ -207,7 +209,7 @@ func (rs *rooms) members(name string) []*Channel {
 }
 
 // sizes returns the names of the groups that have members, and how many.
-func (rs *rooms) sizes() map[string]int {
+func (rs *roomTable) sizes() map[string]int {
 	sizes := make(map[string]int)
 	for _, r := range rs.all() {
 		if n := r.len(); n > 0 {
@@ -217,7 +219,7 @@ func (rs *rooms) sizes() map[string]int {
 	return sizes
 }
 
-func (rs *rooms) all() []*room {
+func (rs *roomTable) all() []*room {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	all := make([]*room, 0, len(rs.table))
@@ -227,14 +229,14 @@ func (rs *rooms) all() []*room {
 	return all
 }
 
-func (rs *rooms) close() {
+func (rs *roomTable) close() {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	rs.closed = true
 }
 
 // send sends payload to the group called name.
-func (rs *rooms) send(ctx context.Context, name string, payload any, opts *SendOptions) (SendResult, error) {
+func (rs *roomTable) send(ctx context.Context, name string, payload any, opts *SendOptions) (SendResult, error) {
 	switch {
 	case !validName(name):
 		return SendResult{}, ErrInvalidGroup
@@ -243,7 +245,7 @@ func (rs *rooms) send(ctx context.Context, name string, payload any, opts *SendO
 	}
 	t, data, err := canonical(rs.codec, payload)
 	if err != nil {
-		return SendResult{}, err
+		return SendResult{}, counted(err, rs.panics)
 	}
 	p := &Publication{Message: newMessage(name, t, data, rs.codec), local: &fanout{rooms: rs}}
 	if opts != nil {
@@ -252,13 +254,14 @@ func (rs *rooms) send(ctx context.Context, name string, payload any, opts *SendO
 	f := p.local
 	if r := rs.get(name); r != nil {
 		if f.forms, err = prepare(rs.codec, payload, p.Message, r.present(newExcept(p.Except))); err != nil {
-			return SendResult{}, err
+			return SendResult{}, counted(err, rs.panics)
 		}
 	}
-	if err := rs.broker.Publish(ctx, p); err != nil {
+	err = rs.broker.Publish(ctx, p)
+	f.closeSlow() // also if it failed after it delivered
+	if err != nil {
 		return SendResult{}, err
 	}
-	f.closeSlow()
 	f.result.ID, f.result.Seq, f.result.Saved = p.ID, p.Seq, p.Saved
 	return f.result, nil
 }

@@ -17,7 +17,10 @@ import (
 // The order is: middleware, then the channel is put in the box, then OnConnect, then
 // h. A channel that middleware refused was never in the box and fires no event. One
 // that OnConnect refused was: it leaves, closes as after a handler's error, and
-// OnDisconnect fires.
+// OnDisconnect fires. (A panic of middleware goes to OnError all the same.)
+//
+// While a message waits to be received nothing more is read, not even the peer's close
+// frame: an h that only sends lets a goroutine range over [Channel.Messages].
 func (b *ChannelBox) Handler(h Handler, mw ...Middleware) http.Handler {
 	return b.HandlerWith(nil, h, mw...)
 }
@@ -58,11 +61,7 @@ func (b *ChannelBox) Add(c *Channel) error {
 	if c == nil {
 		return errNilChannel
 	}
-	if err := b.adopt(c); err != nil {
-		return err
-	}
 	if err := b.enter(c); err != nil {
-		b.disown(c)
 		return err
 	}
 	c.startTimers(&b.timers)

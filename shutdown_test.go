@@ -1,9 +1,11 @@
 package wschannels_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -378,4 +380,40 @@ func TestShutdownRacesWithEverything(t *testing.T) {
 		}
 		boxNothingLeft(t, b)
 	})
+}
+
+// boxHijacks calls before when the connection is about to be taken over.
+type boxHijacks struct {
+	http.ResponseWriter
+	before func()
+}
+
+func (h boxHijacks) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	h.before()
+	return http.NewResponseController(h.ResponseWriter).Hijack()
+}
+
+// A channel that Shutdown overtakes during its upgrade was never in the box.
+func TestShutdownDuringAnUpgrade(t *testing.T) {
+	var events atomic.Int32
+	b := boxOf(t, &wschannels.Options{Channel: wschannels.ChannelOptions{Events: wschannels.Events{
+		OnConnect:    func(context.Context, *wschannels.Channel) error { events.Add(1); return nil },
+		OnDisconnect: func(*wschannels.Channel, error) { events.Add(1) },
+		OnError:      func(*wschannels.Channel, error) { events.Add(1) },
+	}}})
+	h := b.Handler(nil)
+	client := wschannelstest.Dial(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(boxHijacks{w, func() {
+			if err := b.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}}, r)
+	}), "/")
+	_, _, err := client.Read(t.Context())
+	if code := websocket.CloseStatus(err); code != websocket.StatusGoingAway {
+		t.Errorf("the peer saw %v, want 1001", err)
+	}
+	if s := b.Stats(); s.Refused != 1 || s.Accepted != 0 || events.Load() != 0 {
+		t.Errorf("%d events, %+v; want one refusal and no event", events.Load(), s)
+	}
 }

@@ -164,3 +164,31 @@ func TestStatsCountRefusalByOnConnect(t *testing.T) {
 	boxEventually(t, "the end is counted", func() bool { return b.Stats().Disconnected == 1 })
 	boxStats(t, b, "refused by OnConnect", wschannels.Stats{Accepted: 1, Disconnected: 1, Refused: 1})
 }
+
+type boxPanics struct{}
+
+func (boxPanics) MarshalJSON() ([]byte, error) { panic("marshal") }
+
+// Panics of payloads count wherever they are sent.
+func TestStatsCountPanicsOfPayloads(t *testing.T) {
+	b := boxOf(t, nil)
+	c, _ := boxMember(t, b, nil, "g")
+	g, err := b.Group("g")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, send := range []func() error{
+		func() error { return c.Send(t.Context(), boxPanics{}) },
+		func() error { _, err := b.GroupSend(t.Context(), "g", boxPanics{}, nil); return err },
+		func() error { _, err := b.SendToUser(t.Context(), "ann", boxPanics{}); return err },
+		func() error { _, err := g.SendJSON(t.Context(), boxPanics{}, nil); return err },
+	} {
+		var bad *wschannels.PayloadError
+		if err := send(); !errors.As(err, &bad) {
+			t.Errorf("send %d: %v, want a *PayloadError", i, err)
+		}
+		if n := b.Stats().Panics; n != uint64(i)+1 {
+			t.Errorf("send %d: %d panics were counted, want %d", i, n, i+1)
+		}
+	}
+}

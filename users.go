@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,7 +12,8 @@ import (
 type users struct {
 	codec  Codec
 	timers *timers
-	alarm  *alarm // for mail that expires
+	panics *atomic.Uint64 // of payloads that are encoded
+	alarm  *alarm         // for mail that expires
 
 	mu     sync.Mutex // guards what follows, and all mail; taken before a channel's locks
 	online map[string]*account
@@ -28,9 +30,9 @@ type account struct {
 	drains *Channel
 }
 
-func newUsers(opts *Options, t *timers) *users {
+func newUsers(opts *Options, t *timers, panics *atomic.Uint64) *users {
 	u := &users{
-		codec: opts.Channel.Codec, timers: t, online: make(map[string]*account),
+		codec: opts.Channel.Codec, timers: t, panics: panics, online: make(map[string]*account),
 		mail: mailboxes{
 			maxBytes: opts.MailboxBytes, ttl: opts.MailboxTTL, max: opts.MaxMailboxes,
 			boxes: make(map[string]*mailbox),
@@ -207,16 +209,22 @@ func (u *users) send(ctx context.Context, user string, payload any) (SendResult,
 	}
 	t, data, err := canonical(u.codec, payload)
 	if err != nil {
-		return SendResult{}, err
+		return SendResult{}, counted(err, u.panics)
 	}
 	m := &mail{Message: newMessage("", t, data, u.codec), user: user, users: u}
 	f := &fanout{result: SendResult{ID: m.ID}}
 	if f.forms, err = prepare(u.codec, payload, m.Message, u.present(user)); err != nil {
-		return SendResult{}, err
+		return SendResult{}, counted(err, u.panics)
 	}
 	u.mu.Lock()
-	if !u.deliver(m, f) && u.keep(m) {
-		f.result.Waiting = 1
+	if !u.deliver(m, f) {
+		switch {
+		case u.keep(m):
+			f.result.Waiting = 1
+		case m.owed != nil: // a channel missed it
+			m.owed.queue.drop()
+			f.result.Dropped++
+		}
 	}
 	u.mu.Unlock()
 	f.closeSlow()

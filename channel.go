@@ -22,7 +22,6 @@ import (
 type Channel struct {
 	id      uuid.UUID
 	opts    *ChannelOptions // resolved; shared by the channels of an endpoint
-	conn    Conn            // the application's; nil if accepted by a box
 	link    link
 	request *keptRequest // nil if it came from none
 	created time.Time
@@ -91,7 +90,6 @@ func NewChannel(conn Conn, opts *ChannelOptions) (*Channel, error) {
 		return nil, err
 	}
 	c := newChannel(resolved, context.Background())
-	c.conn = conn
 	c.queue.single = true
 	c.link = newAnyConn(conn, resolved.limits(), c.hear, c.fail)
 	c.queue.write = c.link.transmit
@@ -157,8 +155,8 @@ func (c *Channel) hear() { c.heard.Store(c.age()) }
 // itself: its Read takes the next message as [Channel.Receive] does, its Write
 // queues a message and waits until it is written, its Close closes the channel.
 func (c *Channel) Conn() Conn {
-	if c.conn != nil {
-		return c.conn
+	if a, ok := c.link.(*anyConn); ok {
+		return a.conn
 	}
 	return channelConn{c}
 }
@@ -180,7 +178,7 @@ func (c *Channel) Subprotocol() string {
 	if o, ok := c.link.(*ownedConn); ok {
 		return o.subprotocol
 	}
-	if s, ok := c.conn.(interface{ Subprotocol() string }); ok {
+	if s, ok := c.Conn().(interface{ Subprotocol() string }); ok {
 		return s.Subprotocol()
 	}
 	return ""

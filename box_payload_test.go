@@ -237,8 +237,8 @@ func TestGroupPayloadsAreCopies(t *testing.T) {
 	raw := json.RawMessage(`"as it was"`)
 	boxSend(t, b, "g", p, boxSave)
 	boxSend(t, b, "g", raw, boxSave)
-	copy(p, "XXXXXXXX")
-	copy(raw, "XXXXXXXX")
+	copy(p, "########")
+	copy(raw, "########")
 	except := boxIDs(c)
 	boxSend(t, b, "g", "not for c", &wschannels.SendOptions{SaveHistory: true, Except: except})
 	except[0] = uuid.Nil

@@ -208,9 +208,9 @@ func TestSendKeepsNoReferenceToThePayload(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		copy(data, "XXXX")
+		copy(data, "####")
 		copy(raw, `"XXX"`)
-		copy(own, "XXXX")
+		copy(own, "####")
 		conn.Resume()
 		chanWants(t, conn, "data", "data", `"raw"`, "own!")
 	})

@@ -267,6 +267,27 @@ func ExampleEvents() {
 	// <nil>
 }
 
+// Boxes that share a broker are one system to the members of a group.
+func ExampleMemoryBroker() {
+	broker := must(wschannels.NewMemoryBroker(nil))
+	here := must(wschannels.New(&wschannels.Options{Broker: broker}))
+	there := must(wschannels.New(&wschannels.Options{Broker: broker}))
+
+	conn := wschannelstest.NewConn()
+	c := must(wschannels.NewChannel(conn, nil))
+	if err := there.Add(c); err != nil {
+		fmt.Println(err)
+	}
+	ctx := context.Background()
+	must(there.Join(ctx, c, "news", nil))
+	res := must(here.GroupSend(ctx, "news", "hello", nil))
+	fmt.Println(res.Seq, res.Queued) // none of its own members
+	fmt.Println(next(conn))
+	// Output:
+	// 1 0
+	// "hello"
+}
+
 func ExampleChain() {
 	logged := func(name string) wschannels.Middleware {
 		return func(next wschannels.Handler) wschannels.Handler {

@@ -267,7 +267,7 @@ func (b *ChannelBox) Position(ctx context.Context, group string) (Position, erro
 }
 
 // FlushHistory forgets the history of the named groups; none named: of all. Their Seq
-// goes on, and a client that comes back from before is not Recovered.
+// goes on, and a client that comes back and missed what was forgotten is not Recovered.
 func (b *ChannelBox) FlushHistory(ctx context.Context, groups ...string) error {
 	if err := b.check(groups...); err != nil {
 		return err

@@ -91,7 +91,7 @@ func NewChannel(conn Conn, opts *ChannelOptions) (*Channel, error) {
 	}
 	c := newChannel(resolved, context.Background())
 	c.queue.single = true
-	c.link = newAnyConn(conn, resolved.limits(), c.hear, c.fail)
+	c.link = newAnyConn(conn, resolved.limits(), c)
 	c.queue.write = c.link.transmit
 	c.startTimers(new(timers))
 	c.startReading()

@@ -73,6 +73,7 @@ type anyConn struct {
 	conn   Conn
 	limits limits
 	alive  func()                            // the peer answered a ping
+	mute   func(error)                       // it could not be pinged
 	fail   func(end *CloseError, how ending) // closes the channel
 
 	ctx     context.Context // of every Read, Write and Ping; ends with the connection
@@ -85,11 +86,11 @@ type anyConn struct {
 	closeErr error      // of Close, once it has returned
 }
 
-func newAnyConn(conn Conn, l limits, alive func(), fail func(*CloseError, ending)) *anyConn {
-	a := &anyConn{conn: conn, limits: l, alive: alive, fail: fail, closeErr: errNoAnswer}
+func newAnyConn(conn Conn, l limits, c *Channel) *anyConn {
+	a := &anyConn{conn: conn, limits: l, alive: c.hear, mute: c.pingFailed, fail: c.fail, closeErr: errNoAnswer}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
-	if c, ok := conn.(interface{ SetReadLimit(int64) }); ok {
-		c.SetReadLimit(l.message)
+	if ws, ok := conn.(interface{ SetReadLimit(int64) }); ok {
+		ws.SetReadLimit(l.message)
 	}
 	return a
 }
@@ -153,12 +154,7 @@ func (a *anyConn) discard() bool {
 
 func (a *anyConn) transmit(b *batch) (int, error) {
 	if b.ping && a.pinging.CompareAndSwap(false, true) {
-		go func() { // ends with the answer, or the connection
-			defer a.pinging.Store(false)
-			if a.conn.Ping(a.ctx) == nil {
-				a.alive()
-			}
-		}()
+		go a.ping()
 	}
 	for i, f := range b.frames {
 		if err := a.writeFrame(f); err != nil {
@@ -178,6 +174,20 @@ func (a *anyConn) transmit(b *batch) (int, error) {
 		a.mu.Unlock()
 	}
 	return len(b.frames), nil
+}
+
+// ping pings the peer on a goroutine of its own, which ends with the answer, with the
+// connection, or in time for the next ping.
+func (a *anyConn) ping() {
+	defer a.pinging.Store(false)
+	ctx, cancel := context.WithTimeout(a.ctx, a.limits.writeTimeout)
+	defer cancel()
+	switch err := a.conn.Ping(ctx); {
+	case err == nil:
+		a.alive()
+	case ctx.Err() == nil:
+		a.mute(err)
+	}
 }
 
 func (a *anyConn) writeFrame(f *frame) error {

@@ -1,6 +1,10 @@
 package wschannels
 
-import "time"
+import (
+	"time"
+
+	"github.com/coder/websocket"
+)
 
 // notReading is the time of a read that is not under way.
 const notReading = -1
@@ -105,6 +109,14 @@ func (c *Channel) checkHeartbeat(at time.Time) (next time.Time, stale bool) {
 }
 
 var pingFrame = controlFrame(opPing, nil)
+
+// pingFailed closes a channel that could not be pinged, if nothing is being read: else
+// reading, or the heartbeat, finds out what that means.
+func (c *Channel) pingFailed(err error) {
+	if c.reading.Load() == notReading {
+		c.fail(&CloseError{Code: websocket.StatusAbnormalClosure, Remote: true, Err: err}, cut)
+	}
+}
 
 // earlier returns the earlier of two times, of which zero is none.
 func earlier(a, b time.Time) time.Time {

@@ -38,7 +38,7 @@ type inspector struct {
 
 	began    time.Time // when the message, or a lone control frame, began
 	second   time.Time // start of the second in which controls are counted
-	controls int
+	controls int       // in it; below 0: what piled up before is free
 }
 
 // busy reports whether a frame or a message has begun and not ended.
@@ -68,6 +68,20 @@ func (in *inspector) scan(p []byte) (int, *CloseError) {
 		in.began = time.Now()
 	}
 	return len(p), nil
+}
+
+// resume is told before a message is read. How long that took to come is not the peer's
+// doing: a message that has begun gets its whole time, and control frames may have piled
+// up.
+func (in *inspector) resume(now time.Time) {
+	if in.busy() {
+		in.began = now
+	}
+	if pause := now.Sub(in.second); in.second.IsZero() {
+		in.second = now
+	} else if pause > time.Second {
+		in.second, in.controls = now, -maxControls*int(pause/time.Second)
+	}
 }
 
 // step judges the header as far as it has come.

@@ -103,9 +103,10 @@ func (b *mailboxes) open(user string) *mailbox {
 	if box == nil {
 		if len(b.boxes) >= b.max {
 			oldest := b.recent.Front().Value.(*mailbox)
-			b.lost += uint64(len(oldest.mail))
-			oldest.mail = nil
-			b.grow(oldest, -oldest.bytes)
+			for len(oldest.mail) > 0 {
+				b.remove(oldest)
+				b.lost++
+			}
 			b.tidy(oldest)
 		}
 		box = &mailbox{user: user}

@@ -44,10 +44,9 @@ type topic struct {
 	epoch   string
 	history *History
 
-	mu     sync.Mutex // whoever holds it gives the next seq, saves and delivers
-	seq    uint64
-	intact uint64 // the first Seq after the last flush: whoever saw none since is to be told
-	subs   []Subscriber
+	mu   sync.Mutex // whoever holds it gives the next seq, saves and delivers
+	seq  uint64
+	subs []Subscriber
 
 	// Guarded by the broker's mu.
 	pins      int // operations under way
@@ -161,14 +160,11 @@ func (b *MemoryBroker) History(ctx context.Context, group string, opts *HistoryO
 	if opts != nil {
 		o = *opts
 	}
-	if o.After != nil {
-		if o.After.Epoch != t.epoch || o.After.Seq > t.seq {
-			o.After = nil
-		} else {
-			page.Complete = t.history.lostThrough() <= o.After.Seq && o.After.Seq >= t.intact
-		}
+	if o.After != nil && (o.After.Epoch != t.epoch || o.After.Seq > t.seq) {
+		o.After = nil
 	}
 	page.Messages = t.history.Messages(&o)
+	page.Complete = o.After != nil && t.history.lostThrough() <= o.After.Seq // now: one may have expired since
 	return page, nil
 }
 
@@ -178,34 +174,19 @@ func (b *MemoryBroker) Flush(ctx context.Context, groups ...string) error {
 		return context.Cause(ctx)
 	}
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.closed {
-		b.mu.Unlock()
 		return ErrClosed
 	}
-	var flushed []*topic
-	for e := b.written.Front(); e != nil; e = e.Next() {
+	for e := b.written.Front(); e != nil; {
 		t := e.Value.(*topic)
+		e = e.Next()
 		if len(groups) == 0 || slices.Contains(groups, t.name) {
-			t.pins++
-			flushed = append(flushed, t)
+			t.history.Clear()
+			b.recount(t)
 		}
 	}
-	b.mu.Unlock()
-	for _, t := range flushed {
-		b.flush(t)
-	}
 	return nil
-}
-
-func (b *MemoryBroker) flush(t *topic) {
-	defer b.unpin(t)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.intact = t.seq + 1
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	t.history.Clear()
-	b.recount(t)
 }
 
 // Close is [Broker]'s.

@@ -139,6 +139,9 @@ func (q *queue) offer(f *frame, policy SlowPolicy) (out outcome, evicted int) {
 		return offeredFull, 0
 	}
 	q.push(f)
+	if evicted > 0 {
+		q.admit() // there may be room for more than f
+	}
 	return offered, evicted
 }
 

@@ -176,6 +176,9 @@ func (m *queueModel) offer(f *frame, policy SlowPolicy) {
 	if out != want || evicted != wantEvicted {
 		m.t.Fatalf("offer: %d, %d evicted; want %d, %d", out, evicted, want, wantEvicted)
 	}
+	if evicted > 0 {
+		m.admit() // there may be room for more than f
+	}
 }
 
 // take begins a write call.

@@ -43,9 +43,7 @@ type frameReader struct {
 
 // receive returns the next message.
 func (r *frameReader) receive() (websocket.MessageType, []byte, *CloseError) {
-	if r.inspect.busy() { // how long this call took to come is not the peer's doing
-		r.inspect.began = time.Now()
-	}
+	r.inspect.resume(time.Now())
 	var typ websocket.MessageType
 	var compressed bool // of the inspector, which is ahead, it would be another message's
 	var p []byte

@@ -83,15 +83,22 @@ func (rs *roomTable) join(ctx context.Context, c *Channel, name string, opts *Jo
 	if err != nil {
 		return JoinResult{}, err
 	}
+	select {
+	case r.turn <- struct{}{}:
+	case <-ctx.Done():
+		rs.release(r) // whoever has the turn tidies
+		return JoinResult{}, context.Cause(ctx)
+	}
 	ctx, abandon := context.WithCancelCause(ctx)
 	defer abandon(nil)
 	m, status, err := rs.enter(ctx, r, c, abandon)
+	<-r.turn
 	if err != nil || status == ChannelExists {
+		rs.left(r, r.len() == 0)
 		var at Position
 		if err == nil {
 			at, err = rs.broker.Position(ctx, name)
 		}
-		rs.tidy(r)
 		return JoinResult{Status: status, Position: at}, err
 	}
 	// From here on the reference to r is the membership's.
@@ -124,14 +131,8 @@ func (rs *roomTable) quit(m *member) {
 
 var errNilChannel = errors.New("wschannels: nil channel")
 
-// enter adds c to r, and subscribes to the group if need be.
+// enter adds c to r, and subscribes to the group if need be. The turn is the caller's.
 func (rs *roomTable) enter(ctx context.Context, r *room, c *Channel, abandon context.CancelCauseFunc) (*member, AddStatus, error) {
-	select {
-	case r.turn <- struct{}{}:
-		defer func() { <-r.turn }()
-	case <-ctx.Done():
-		return nil, 0, context.Cause(ctx)
-	}
 	if !r.subscribed {
 		if err := rs.broker.Subscribe(ctx, r.name, rs); err != nil {
 			return nil, 0, err

@@ -87,6 +87,9 @@ func (b *ChannelBox) Serve(ctx context.Context, c *Channel, h Handler) error {
 	c.mu.Unlock()
 	switch {
 	case closed: // before we came
+		if !served {
+			<-c.whenRetired()
+		}
 		return c.abnormalEnd()
 	case served:
 		return errServed

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -288,4 +290,52 @@ func TestMemoryBrokerForgetsOnlyGroupsThatNobodyNeeds(t *testing.T) {
 		t.Errorf("send: %+v, want Seq 2 to 1 member", res)
 	}
 	boxWant(t, "received", boxFlushed(t, c, conn), []string{"1", "2"})
+}
+
+// boxSlowSubscribe is a broker whose engine takes its time to subscribe.
+type boxSlowSubscribe struct {
+	wschannels.Broker
+	answer chan struct{}
+}
+
+func (b *boxSlowSubscribe) Subscribe(ctx context.Context, group string, s wschannels.Subscriber) error {
+	select {
+	case <-b.answer:
+		return b.Broker.Subscribe(ctx, group, s)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// A join waits no longer than its context, also behind another join of the same group.
+func TestJoinBehindASlowJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory, err := wschannels.NewMemoryBroker(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		broker := &boxSlowSubscribe{memory, make(chan struct{})}
+		b := boxOf(t, &wschannels.Options{Broker: broker})
+		first, _ := boxMember(t, b, nil)
+		second, _ := boxMember(t, b, nil)
+		joined := make(chan error, 1)
+		go func() {
+			_, err := b.Join(t.Context(), first, "g", nil)
+			joined <- err
+		}()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		if _, err := b.Join(ctx, second, "g", nil); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+			t.Errorf("Join = %v after %v, want the deadline after 1s", err, time.Since(start))
+		}
+		close(broker.answer)
+		if err := <-joined; err != nil {
+			t.Errorf("the first Join: %v", err)
+		}
+		if got := b.Groups()["g"]; got != 1 {
+			t.Errorf("%d members, want 1", got)
+		}
+	})
 }

@@ -293,3 +293,59 @@ func TestGonePeerOfAHandlerThatDoesNotReceive(t *testing.T) {
 		}
 	})
 }
+
+// The same on a Conn of the application's: a ping that fails says what no read can.
+func TestGonePeerOfAChannelThatIsNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, conn := chanOpen(t, nil)
+		conn.PushJSON(1)
+		conn.PushJSON(2)
+		chanSleep(time.Hour)
+		chanIsOpen(t, c)
+		gone := errors.New("gone")
+		conn.FailWrites(gone)
+		chanSleep(25 * time.Second)
+		chanClosedBy(t, c, websocket.StatusAbnormalClosure, gone)
+	})
+}
+
+// What a peer sent while nothing was read is no flood.
+func TestControlFramesThatPiledUp(t *testing.T) {
+	for _, heartbeat := range []time.Duration{time.Second, -1} { // pongs to our pings; pings of its own
+		synctest.Test(t, func(t *testing.T) {
+			box := chanBox(t, &wschannels.Options{Channel: wschannels.ChannelOptions{Heartbeat: heartbeat}})
+			h := box.Handler(func(ctx context.Context, c *wschannels.Channel) error {
+				time.Sleep(5 * time.Minute)
+				for range 2 {
+					if _, err := c.Receive(ctx); err != nil {
+						return err
+					}
+				}
+				return &wschannels.CloseError{Code: 4321}
+			})
+			client := wschannelstest.Dial(t, h, "/")
+			ended := make(chan error, 1)
+			go func() {
+				_, _, err := client.Read(t.Context())
+				ended <- err
+			}()
+			if err := client.Write(t.Context(), websocket.MessageText, []byte("1")); err != nil {
+				t.Fatal(err)
+			}
+			pings, stop := context.WithCancel(t.Context())
+			defer stop()
+			for range 240 {
+				if heartbeat < 0 {
+					go func() { _ = client.Ping(pings) }() // ends with pings
+				}
+				time.Sleep(time.Second)
+			}
+			if err := client.Write(t.Context(), websocket.MessageText, []byte("2")); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-ended; websocket.CloseStatus(err) != 4321 {
+				t.Errorf("heartbeat %v: closed with %v, want 4321, by the handler", heartbeat, err)
+			}
+		})
+	}
+}

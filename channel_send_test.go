@@ -391,3 +391,39 @@ func TestFlushWithAnEndedContext(t *testing.T) {
 	}
 	conn.Resume()
 }
+
+// Who waits for room gets what an eviction frees.
+func TestSendGetsTheRoomOfAnEviction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, conn := chanOpen(t, &wschannels.ChannelOptions{PayloadType: wschannels.Bytes, QueueBytes: 100, Slow: wschannels.SlowDropOldest})
+		g, err := wschannels.NewGroup("g", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.Add(c); err != nil {
+			t.Fatal(err)
+		}
+		conn.Stall()
+		for _, n := range []int{1, 100} { // being written; filling the queue
+			if err := c.Send(t.Context(), make([]byte, n)); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		sent := chanSending(t.Context(), c, "waits")
+		chanWaits(t, sent)
+		if res, err := g.Send(t.Context(), make([]byte, 10), nil); err != nil || res.Evicted != 1 {
+			t.Fatalf("group send: %+v, %v", res, err)
+		}
+		synctest.Wait()
+		select {
+		case err := <-sent:
+			if err != nil {
+				t.Error(err)
+			}
+		default:
+			t.Error("Send waits, though there is room")
+		}
+		conn.Resume()
+	})
+}

@@ -127,3 +127,25 @@ func TestServeGetsWhatCameBefore(t *testing.T) {
 		chanSaw(t, conn, websocket.StatusNormalClosure, "")
 	})
 }
+
+// Serve returns after the last event, also if the channel was closing already.
+func TestServeOfAClosingChannel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		done := false
+		box := chanBox(t, &wschannels.Options{Events: wschannels.Events{
+			OnDisconnect: func(*wschannels.Channel, error) {
+				time.Sleep(time.Second)
+				done = true
+			},
+		}})
+		c, _ := chanOpen(t, nil)
+		if err := box.Add(c); err != nil {
+			t.Fatal(err)
+		}
+		go func() { _ = c.Close(websocket.StatusNormalClosure, "") }()
+		synctest.Wait()
+		if err := box.Serve(t.Context(), c, nil); err != nil || !done {
+			t.Errorf("Serve = %v, and the last event has returned: %v; want nil and true", err, done)
+		}
+	})
+}

@@ -131,7 +131,10 @@ func (r *room) replay(ctx context.Context, m *member, page HistoryPage) (JoinRes
 	r.mu.Unlock()
 
 	res := JoinResult{Status: ChannelAdded, Position: at, Recovered: page.Complete}
-	place := place{prefix: placePrefix(r.name, at.Epoch)}
+	var place place
+	if len(page.Messages) > 0 {
+		place.prefix = placePrefix(r.name, at.Epoch)
+	}
 	for _, msg := range page.Messages {
 		if msg.Seq > at.Seq {
 			break

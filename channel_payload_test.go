@@ -209,7 +209,7 @@ func TestSendKeepsNoReferenceToThePayload(t *testing.T) {
 			}
 		}
 		copy(data, "####")
-		copy(raw, `"XXX"`)
+		copy(raw, `"###"`)
 		copy(own, "####")
 		conn.Resume()
 		chanWants(t, conn, "data", "data", `"raw"`, "own!")

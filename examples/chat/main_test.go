@@ -33,7 +33,9 @@ func TestLinesReachEverybody(t *testing.T) {
 
 func TestTypingReachesTheOthers(t *testing.T) {
 	h, _ := newChat(t)
-	ann, ben := visit(t, h, "Ann", ""), visit(t, h, "Ben", "")
+	ann := visit(t, h, "Ann", "")
+	ann.untilHere("Ann") // one after the other, so that nothing of her arrival follows his
+	ben := visit(t, h, "Ben", "")
 	ann.untilHere("Ann Ben")
 	ben.untilHere("Ann Ben")
 	ann.send(inbound{Type: "typing", Typing: true})

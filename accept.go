@@ -56,6 +56,9 @@ func (b *ChannelBox) upgrade(w http.ResponseWriter, r *http.Request, opts *Chann
 	c.box = b
 	c.served = served
 	c.queue.write = link.transmit
+	if raw := rawConn(link.conn); raw != nil {
+		c.queue.raw, c.queue.workers = raw, b.workers
+	}
 	link.in.queue = &c.queue
 	link.in.alive = c.hear
 	err = b.adopt(c)

@@ -30,6 +30,7 @@ type ChannelBox struct {
 	registry *Registry
 	users    *users
 	timers   timers
+	workers  *workers
 	counters counters
 
 	phase atomic.Int32
@@ -85,6 +86,7 @@ type Options struct {
 // New returns an empty box. Options that cannot be honoured are an error.
 func New(opts *Options) (*ChannelBox, error) {
 	b := &ChannelBox{
+		workers:  newWorkers(),
 		registry: NewRegistry(),
 		live:     make(map[*Channel]struct{}),
 	}

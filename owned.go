@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -115,60 +114,33 @@ func (o *ownedConn) discard() (answered bool) {
 }
 
 func (o *ownedConn) transmit(b *batch) (int, error) {
-	out := buffers.Get().(*[]byte)
-	p := append((*out)[:0], b.pong...)
-	if b.ping {
-		p = append(p, pingFrame...)
-	}
-	ahead := int64(len(p))
 	_ = o.conn.SetWriteDeadline(time.Now().Add(o.timeout)) // a failure shows in the write
-
 	var n int64
 	var err error
-	if len(b.frames) == 1 && len(b.frames[0].payload) > maxBatch/4 { // too long to copy
+	if b.long() {
 		f := b.frames[0]
-		p = append(p, f.header[:f.hlen]...)
-		parts := net.Buffers{p, f.payload}
+		parts := net.Buffers{append(b.ahead(nil), f.header[:f.hlen]...), f.payload}
 		if b.farewell != nil {
 			parts = append(parts, b.farewell.wire)
 		}
 		n, err = parts.WriteTo(o.conn)
 	} else {
-		for _, f := range b.frames {
-			p = f.appendTo(p)
-		}
-		if b.farewell != nil {
-			p = append(p, b.farewell.wire...)
-		}
+		p := b.layOut()
+		n = int64(b.sent)
 		var m int
-		m, err = o.conn.Write(p)
-		n = int64(m)
-	}
-	if cap(p) <= 2*maxBatch {
-		*out = p
-		buffers.Put(out)
+		m, err = o.conn.Write(p[b.sent:])
+		n += int64(m)
 	}
 	if err == nil {
+		_ = o.conn.SetWriteDeadline(time.Time{}) // workers write without one
 		return len(b.frames), nil
 	}
 	o.broken.Store(true)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = errWriteTimeout
 	}
-	return wholeFrames(b.frames, n-ahead), err
+	return b.whole(n), err
 }
-
-// wholeFrames is how many frames n bytes hold.
-func wholeFrames(frames []*frame, n int64) int {
-	for i, f := range frames {
-		if n -= int64(f.hlen) + int64(len(f.payload)); n < 0 {
-			return i
-		}
-	}
-	return len(frames)
-}
-
-var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 func (o *ownedConn) abort() {
 	if !o.aborted.CompareAndSwap(false, true) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"syscall"
 )
 
 // A queue holds what waits to be written on one channel, bounded in bytes, and runs
@@ -15,6 +16,12 @@ type queue struct {
 	fail  func(error)                          // a write failed; called once, by the writer
 	room  func()                               // there is room again; called by the writer if hungry
 	run   func()                               // q.flush as a value, made once
+
+	// Whoever writes to the connection without waiting, and the connection to do it on;
+	// nil: run does, on a goroutine.
+	workers *workers
+	raw     syscall.RawConn
+	next    *queue // in the workers' line
 
 	mu          sync.Mutex // guards what follows; held for moments only
 	single      bool       // one frame a write call; set before the first

@@ -1,36 +1,16 @@
 package wschannels
 
-import (
-	"slices"
-	"sync"
-
-	"github.com/coder/websocket"
-)
-
-// maxBatch is how much is handed to the connection in one call, unless a single
-// message is longer.
-const maxBatch = 64 << 10
-
-// A batch is what one write call gets.
-type batch struct {
-	frames   []*frame
-	ping     bool
-	pong     []byte // a frame
-	farewell *farewell
-}
-
-// A farewell is a close frame: as code and reason, and ready for the wire.
-type farewell struct {
-	code   websocket.StatusCode
-	reason string
-	wire   []byte
-	last   bool // after what is queued, instead of at once
-}
+import "slices"
 
 // wake starts the writer if it is not at work. q.mu is held.
 func (q *queue) wake() {
-	if !q.running && !q.ended {
-		q.running = true
+	if q.running || q.ended {
+		return
+	}
+	q.running = true
+	if q.workers != nil {
+		q.workers.add(q)
+	} else {
 		go q.run() // ends when there is nothing left to write
 	}
 }
@@ -79,42 +59,23 @@ func (q *queue) quiet() <-chan struct{} {
 	return idle
 }
 
-// flush is the writer.
-func (q *queue) flush() {
-	b := batches.Get().(*batch)
-	for q.take(b) {
+// flush is the writer, as a goroutine.
+func (q *queue) flush() { q.resume(batches.Get().(*batch)) }
+
+// resume is flush, with a batch that may have been begun by a worker.
+func (q *queue) resume(b *batch) {
+	for !b.empty() || q.take(b) {
 		n, err := q.write(b)
-		n, more, room := q.written(b, n, err)
-		for _, f := range b.frames[:n] {
-			if f.mail != nil {
-				f.mail.arrived()
-			}
-		}
-		if room {
-			q.room()
-		}
-		if err != nil {
-			q.fail(err)
-		}
-		if !more {
+		if !q.written(b, n, err) {
 			break
 		}
 	}
-	b.reset()
-	batches.Put(b)
+	b.free()
 }
 
-var batches = sync.Pool{New: func() any { return new(batch) }}
-
-func (b *batch) reset() {
-	clear(b.frames)
-	*b = batch{frames: b.frames[:0]}
-}
-
-// take moves what is written next into b. With nothing to write it returns false,
-// and the writer is no more.
+// take moves what is written next into b, which is empty. With nothing to write it
+// returns false, and the writer is no more.
 func (q *queue) take(b *batch) bool {
-	b.reset()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	b.ping, b.pong = q.ping, q.pong
@@ -133,7 +94,8 @@ func (q *queue) take(b *batch) bool {
 	if q.farewell != nil && (!q.farewell.last || q.length() == 0) {
 		b.farewell = q.farewell
 	}
-	if q.state == queueDead || len(b.frames) == 0 && !b.ping && b.pong == nil && b.farewell == nil {
+	if q.state == queueDead || b.empty() {
+		b.reset()
 		q.stop()
 		return false
 	}
@@ -141,9 +103,26 @@ func (q *queue) take(b *batch) bool {
 	return true
 }
 
-// written accounts for a write call that handed over the first n frames of b. It
-// returns how many it counted, and what the writer does next.
-func (q *queue) written(b *batch, n int, err error) (counted int, more, room bool) {
+// written accounts for a write call that handed over the first n frames of b, empties
+// b, and reports whether there is more to write: if not, the writer is no more.
+func (q *queue) written(b *batch, n int, err error) (more bool) {
+	n, more, room := q.account(b, n, err)
+	for _, f := range b.frames[:n] {
+		if f.mail != nil {
+			f.mail.arrived()
+		}
+	}
+	b.reset()
+	if room {
+		q.room()
+	}
+	if err != nil {
+		q.fail(err)
+	}
+	return more
+}
+
+func (q *queue) account(b *batch, n int, err error) (counted int, more, room bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.state == queueDead { // all of b was accounted for by terminate
@@ -160,13 +139,13 @@ func (q *queue) written(b *batch, n int, err error) (counted int, more, room boo
 		q.flightFirst += uint64(n)
 	}
 	q.settle()
-	if err != nil || b.farewell != nil {
-		q.ended = true
+	q.ended = err != nil || b.farewell != nil
+	more = !q.ended && (q.length() > 0 || q.ping || q.pong != nil || q.farewell != nil)
+	if !more {
 		q.stop()
-		return n, false, false
 	}
-	room, q.hungry = q.hungry && q.state == queueOpen, false
-	return n, true, room
+	room, q.hungry = q.hungry && !q.ended && q.state == queueOpen, false
+	return n, more, room
 }
 
 // stop marks the end of the writer, for now or for good. q.mu is held.

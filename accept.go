@@ -60,6 +60,9 @@ func (b *ChannelBox) upgrade(w http.ResponseWriter, r *http.Request, opts *Chann
 		c.queue.raw, c.queue.workers = raw, b.workers
 	}
 	link.in.queue = &c.queue
+	if link.in.inspect.deflate {
+		c.deflateFrom = int32(min(deflateFrom(&b.opts.Accept), maxReadLimit))
+	}
 	link.in.alive = c.hear
 	err = b.adopt(c)
 	c.startTimers(&b.timers)

@@ -35,6 +35,8 @@ type Channel struct {
 
 	queue queue
 
+	deflateFrom int32 // messages of this size are sent compressed; 0: none
+
 	// Times since created, in nanoseconds.
 	active  atomic.Int64 // the last message either way, or Touch
 	heard   atomic.Int64 // the last bytes from the peer

@@ -1,11 +1,8 @@
 package wschannels
 
 import (
-	"encoding"
-	"fmt"
 	"slices"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 )
@@ -14,45 +11,9 @@ import (
 // became of it.
 type fanout struct {
 	rooms  *roomTable
-	forms  [payloadTypes][]byte
+	forms  forms
 	result SendResult
 	slow   []*Channel // found no room, to be closed
-}
-
-// A framer makes the frames of one message: one for each payload type, plain and in
-// an envelope, when the first channel needs it.
-type framer struct {
-	m        Message
-	forms    *[payloadTypes][]byte
-	place    place
-	mail     *mail
-	frames   [2 * payloadTypes]*frame
-	unusable [payloadTypes]bool
-}
-
-// frame returns m as c gets it, nil if c's type cannot carry it.
-func (f *framer) frame(c *Channel) *frame {
-	t, i := c.opts.PayloadType, int(c.opts.PayloadType)
-	if c.opts.Envelope {
-		i += payloadTypes
-	}
-	if f.frames[i] != nil || f.unusable[t] {
-		return f.frames[i]
-	}
-	p := f.forms[t]
-	if p == nil {
-		var err error
-		if p, err = carry(f.m, t); err != nil {
-			f.unusable[t] = true
-			return nil
-		}
-	}
-	if c.opts.Envelope {
-		p = envelope(t, f.place, f.m.ID, p)
-	}
-	f.frames[i] = newFrame(t.frameType(), p)
-	f.frames[i].mail = f.mail
-	return f.frames[i]
 }
 
 // deliver queues p for every member.
@@ -60,6 +21,10 @@ func (r *room) deliver(p *Publication) {
 	f := p.local
 	if f == nil || f.rooms != r.rooms {
 		f = new(fanout) // from another box, which has its own counts
+		if from := r.rooms.deflateFrom; from > 0 {
+			to := r.present(newExcept(p.Except))
+			f.forms.compress(p.Message, &to, from)
+		}
 	}
 	now := time.Now()
 	skip := newExcept(p.Except)
@@ -153,27 +118,6 @@ func (f *fanout) missed(c *Channel) {
 	} else {
 		f.result.Dropped++
 	}
-}
-
-// prepare encodes payload, of which m is the canonical form, for the payload types
-// that are present, so that an error is one before anything is sent. Forms that need
-// none of the application's code are left to the framer.
-func prepare(codec Codec, payload any, m Message, present [payloadTypes]int) (forms [payloadTypes][]byte, err error) {
-	_, stringer := payload.(fmt.Stringer)
-	_, marshaler := payload.(encoding.BinaryMarshaler)
-	for i, n := range present {
-		t := PayloadType(i)
-		switch {
-		case n == 0 || t == m.Type:
-		case t == Text && stringer, t == Bytes && marshaler, codec != nil:
-			if forms[t], err = encode(codec, t, payload); err != nil {
-				return forms, err
-			}
-		case t == Text && m.Type == Bytes && !utf8.Valid(m.Data):
-			return forms, &PayloadError{Op: "encode", Type: Text, Err: errNotUTF8}
-		}
-	}
-	return forms, nil
 }
 
 func newMessage(group string, t PayloadType, data []byte, codec Codec) Message {

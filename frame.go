@@ -30,7 +30,8 @@ const (
 // section 5.2). It never changes, and any number of queues may hold it.
 type frame struct {
 	typ     websocket.MessageType
-	payload []byte
+	payload []byte // as it is sent: compressed, perhaps
+	plain   int    // bytes of the payload before it was compressed
 	header  [10]byte
 	hlen    uint8
 
@@ -38,7 +39,7 @@ type frame struct {
 }
 
 func newFrame(typ websocket.MessageType, payload []byte) *frame {
-	f := &frame{typ: typ, payload: payload}
+	f := &frame{typ: typ, payload: payload, plain: len(payload)}
 	f.header[0] = bitFin | byte(typ)
 	switch n := len(payload); {
 	case n <= maxControl:
@@ -56,9 +57,17 @@ func newFrame(typ websocket.MessageType, payload []byte) *frame {
 	return f
 }
 
-// size is what f counts in a queue: its payload, and 1 for an empty one, so that
-// no number of messages is free.
-func (f *frame) size() int { return max(1, len(f.payload)) }
+// newDeflated is newFrame for a payload that was compressed.
+func newDeflated(typ websocket.MessageType, deflated []byte, plain int) *frame {
+	f := newFrame(typ, deflated)
+	f.header[0] |= bitRSV1 // RFC 7692 section 6
+	f.plain = plain
+	return f
+}
+
+// size is what f counts in a queue: its payload, whether or not it is compressed, and
+// 1 for an empty one, so that no number of messages is free.
+func (f *frame) size() int { return max(1, f.plain) }
 
 // appendTo appends f as it goes over the wire.
 func (f *frame) appendTo(b []byte) []byte {
@@ -89,13 +98,34 @@ func placePrefix(group, epoch string) []byte {
 	return append(b, ',')
 }
 
-// envelope wraps an encoded payload of a channel of type t (JSON or Text), so that
-// a client knows the message's ID and place.
-func envelope(t PayloadType, at place, id uuid.UUID, payload []byte) []byte {
+// envelope wraps the data of a message, as enveloped returned it, so that a client
+// knows the message's ID and place.
+func envelope(at place, id uuid.UUID, data []byte) []byte {
+	b := at.appendHead(make([]byte, 0, len(at.prefix)+len(data)+80), id)
+	return append(append(b, data...), '}')
+}
+
+// enveloped returns the payload of a channel of type t (JSON or Text) as the data of
+// an envelope.
+func enveloped(t PayloadType, payload []byte) []byte {
 	if t == Text {
-		payload = quote(string(payload))
+		return quote(string(payload))
 	}
-	b := make([]byte, 0, len(at.prefix)+len(payload)+80)
+	return payload
+}
+
+// envelopeDeflated is envelope for data that is compressed already. The rest, which is
+// short and different each time, is not compressed. plain is the whole's size without
+// compression, but for the data.
+func envelopeDeflated(at place, id uuid.UUID, deflated []byte) (b []byte, plain int) {
+	head := at.appendHead(make([]byte, 0, len(at.prefix)+80), id)
+	b = appendStored(make([]byte, 0, len(head)+len(deflated)+16), head)
+	b = appendStored(append(b, deflated...), []byte{'}'})
+	return append(b, 0), len(head) + 1 // an empty block, of which emptyBlock is left out
+}
+
+// appendHead appends an envelope up to its data.
+func (at place) appendHead(b []byte, id uuid.UUID) []byte {
 	if at.seq == 0 {
 		b = append(b, '{')
 	} else {
@@ -105,8 +135,7 @@ func envelope(t PayloadType, at place, id uuid.UUID, payload []byte) []byte {
 	b = append(b, `"id":"`...)
 	var text [36]byte
 	encodeUUID(text[:], id)
-	b = append(append(b, text[:]...), `","data":`...)
-	return append(append(b, payload...), '}')
+	return append(append(b, text[:]...), `","data":`...)
 }
 
 // encodeUUID writes id in its 36-byte form, without the allocation of String.

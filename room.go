@@ -22,7 +22,7 @@ type room struct {
 	// message for all. Nothing done under it blocks, writes or calls foreign code.
 	mu      sync.Mutex
 	members []*member
-	kinds   [payloadTypes]int // members by payload type
+	has     present // of the members
 	epoch   string
 	prefix  []byte // of the envelopes of this epoch
 }
@@ -112,7 +112,7 @@ func (r *room) add(c *Channel, limit int, abandon context.CancelCauseFunc) (*mem
 	}
 	c.rooms[r] = m
 	r.members = append(r.members, m)
-	r.kinds[c.opts.PayloadType]++
+	r.has.add(c, 1)
 	return m, ChannelAdded, nil
 }
 
@@ -135,6 +135,8 @@ func (r *room) replay(ctx context.Context, m *member, page HistoryPage) (JoinRes
 	if len(page.Messages) > 0 {
 		place.prefix = placePrefix(r.name, at.Epoch)
 	}
+	var to present
+	to.add(m.c, 1)
 	for _, msg := range page.Messages {
 		if msg.Seq > at.Seq {
 			break
@@ -143,7 +145,10 @@ func (r *room) replay(ctx context.Context, m *member, page HistoryPage) (JoinRes
 			return res, context.Cause(ctx)
 		}
 		place.seq = msg.Seq
-		frames := framer{m: msg, forms: new([payloadTypes][]byte), place: place}
+		frames := framer{m: msg, forms: new(forms), place: place}
+		if from := m.c.deflateFrom; from > 0 {
+			frames.forms.compress(msg, &to, int(from))
+		}
 		fr := frames.frame(m.c)
 		if fr == nil || fr.size() > m.c.opts.QueueBytes {
 			res.Recovered = false
@@ -198,7 +203,7 @@ func (r *room) drop(m *member) (removed, empty bool) {
 		r.members[len(r.members)-1] = nil
 		r.members = r.members[:len(r.members)-1]
 		m.index = -1
-		r.kinds[m.c.opts.PayloadType]--
+		r.has.add(m.c, -1)
 		for len(m.held) > 0 {
 			m.letGo()
 		}
@@ -230,18 +235,18 @@ func (r *room) channels() []*Channel {
 	return cs
 }
 
-// present returns how many members each payload type has, those of skip aside.
-func (r *room) present(skip except) [payloadTypes]int {
+// present counts the members, those of skip aside.
+func (r *room) present(skip except) present {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	kinds := r.kinds
+	has := r.has
 	if skip.empty() {
-		return kinds
+		return has
 	}
 	for _, m := range r.members {
 		if skip.has(m.c.id) {
-			kinds[m.c.opts.PayloadType]--
+			has.add(m.c, -1)
 		}
 	}
-	return kinds
+	return has
 }

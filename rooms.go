@@ -16,6 +16,8 @@ type roomTable struct {
 	max        int            // groups with members; 0: any number
 	panics     *atomic.Uint64 // of payloads that are encoded
 
+	deflateFrom int // messages of this size are compressed; 0: none
+
 	mu     sync.Mutex // guards what follows, and the refs of every room
 	table  map[string]*room
 	closed bool
@@ -254,7 +256,8 @@ func (rs *roomTable) send(ctx context.Context, name string, payload any, opts *S
 	}
 	f := p.local
 	if r := rs.get(name); r != nil {
-		if f.forms, err = prepare(rs.codec, payload, p.Message, r.present(newExcept(p.Except))); err != nil {
+		to := r.present(newExcept(p.Except))
+		if f.forms, err = prepare(rs.codec, payload, p.Message, &to, rs.deflateFrom); err != nil {
 			return SendResult{}, counted(err, rs.panics)
 		}
 	}

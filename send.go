@@ -56,9 +56,20 @@ func (c *Channel) send(ctx context.Context, t PayloadType, typ websocket.Message
 		if t == JSON && c.opts.PayloadType == Text {
 			t = Text // its data is a JSON string
 		}
-		p = envelope(t, place{}, uuid.New(), p)
+		p = envelope(place{}, uuid.New(), enveloped(t, p))
 	}
-	return c.enqueue(ctx, newFrame(typ, p), false)
+	return c.enqueue(ctx, c.frame(typ, p), false)
+}
+
+// frame returns a frame for this channel alone, compressed where that is agreed on and
+// shortens it.
+func (c *Channel) frame(typ websocket.MessageType, p []byte) *frame {
+	if c.deflateFrom > 0 && len(p) >= int(c.deflateFrom) {
+		if d := deflate(p); d != nil {
+			return newDeflated(typ, d[:len(d)-len(emptyBlock)], len(p))
+		}
+	}
+	return newFrame(typ, p)
 }
 
 // writable returns why the channel cannot be sent to now, or nil.
@@ -129,7 +140,7 @@ func (v channelConn) Write(ctx context.Context, typ websocket.MessageType, p []b
 	if ce := checkUTF8(typ, p); ce != nil {
 		return &PayloadError{Op: "encode", Type: Text, Err: ce.Err}
 	}
-	if err := v.c.enqueue(ctx, newFrame(typ, append([]byte(nil), p...)), false); err != nil {
+	if err := v.c.enqueue(ctx, v.c.frame(typ, append([]byte(nil), p...)), false); err != nil {
 		return err
 	}
 	return v.c.Flush(ctx)

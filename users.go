@@ -13,7 +13,9 @@ type users struct {
 	codec  Codec
 	timers *timers
 	panics *atomic.Uint64 // of payloads that are encoded
-	alarm  *alarm         // for mail that expires
+
+	deflateFrom int    // messages of this size are compressed; 0: none
+	alarm       *alarm // for mail that expires
 
 	mu     sync.Mutex // guards what follows, and all mail; taken before a channel's locks
 	online map[string]*account
@@ -33,6 +35,7 @@ type account struct {
 func newUsers(opts *Options, t *timers, panics *atomic.Uint64) *users {
 	u := &users{
 		codec: opts.Channel.Codec, timers: t, panics: panics, online: make(map[string]*account),
+		deflateFrom: deflateFrom(&opts.Accept),
 		mail: mailboxes{
 			maxBytes: opts.MailboxBytes, ttl: opts.MailboxTTL, max: opts.MaxMailboxes,
 			boxes: make(map[string]*mailbox),
@@ -171,7 +174,7 @@ func (u *users) drain(a *account) {
 // pour queues m on c, and reports whether it is off our hands: false if c has no room
 // for it yet. u.mu is held.
 func (u *users) pour(m *mail, c *Channel) bool {
-	frames := framer{m: m.Message, forms: new([payloadTypes][]byte), mail: m}
+	frames := framer{m: m.Message, forms: new(forms), mail: m} // nothing is compressed under a lock
 	fr := frames.frame(c)
 	switch {
 	case m.owed != nil && m.owed != c && m.had():
@@ -187,16 +190,16 @@ func (u *users) pour(m *mail, c *Channel) bool {
 	return true
 }
 
-// present returns how many of user's channels each payload type has.
-func (u *users) present(user string) (kinds [payloadTypes]int) {
+// present counts user's channels.
+func (u *users) present(user string) (has present) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if a := u.online[user]; a != nil {
 		for _, c := range a.channels {
-			kinds[c.opts.PayloadType]++
+			has.add(c, 1)
 		}
 	}
-	return kinds
+	return has
 }
 
 // send sends payload to every channel of user, or puts it in the mailbox.
@@ -213,7 +216,8 @@ func (u *users) send(ctx context.Context, user string, payload any) (SendResult,
 	}
 	m := &mail{Message: newMessage("", t, data, u.codec), user: user, users: u}
 	f := &fanout{result: SendResult{ID: m.ID}}
-	if f.forms, err = prepare(u.codec, payload, m.Message, u.present(user)); err != nil {
+	to := u.present(user)
+	if f.forms, err = prepare(u.codec, payload, m.Message, &to, u.deflateFrom); err != nil {
 		return SendResult{}, counted(err, u.panics)
 	}
 	u.mu.Lock()

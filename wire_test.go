@@ -77,11 +77,20 @@ func (p *wirePeer) send(t *testing.T, b ...[]byte) {
 
 // next returns the server's next frame, of which it checks the form.
 func (p *wirePeer) next() (op byte, payload []byte, err error) {
+	first, payload, err := p.frame()
+	if err == nil && first&0x40 != 0 {
+		err = fmt.Errorf("frame %x: compressed", first)
+	}
+	return first & 0xF, payload, err
+}
+
+// frame is next for frames that may be compressed: it returns the first byte.
+func (p *wirePeer) frame() (first byte, payload []byte, err error) {
 	var h [10]byte
 	if _, err := io.ReadFull(p.br, h[:2]); err != nil {
 		return 0, nil, err
 	}
-	if h[0]&0xF0 != wireFin || h[1]&0x80 != 0 {
+	if h[0]&0xB0 != wireFin || h[1]&0x80 != 0 {
 		return 0, nil, fmt.Errorf("frame header % x: fragmented, masked, or with reserved bits", h[:2])
 	}
 	n := uint64(h[1])
@@ -98,7 +107,7 @@ func (p *wirePeer) next() (op byte, payload []byte, err error) {
 	}
 	payload = make([]byte, n)
 	_, err = io.ReadFull(p.br, payload)
-	return h[0] & 0xF, payload, err
+	return h[0], payload, err
 }
 
 // untilClose reads up to the close frame and returns its body, and the data frames

@@ -83,7 +83,7 @@ func (q *queue) take(b *batch) bool {
 	if fw := q.farewell; fw == nil || fw.last {
 		q.flightFirst = q.pushed - uint64(q.length()) + 1
 		for n := 0; q.length() > 0; {
-			n += q.frames[q.head].size()
+			n += max(1, len(q.frames[q.head].payload))
 			if len(b.frames) > 0 && (q.single || n > maxBatch) {
 				break
 			}
@@ -131,7 +131,7 @@ func (q *queue) account(b *batch, n int, err error) (counted int, more, room boo
 	}
 	q.sent += uint64(n)
 	for _, f := range b.frames[:n] {
-		q.sentBytes += uint64(len(f.payload))
+		q.sentBytes += uint64(f.plain)
 	}
 	q.flight = nil
 	if err != nil {

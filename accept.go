@@ -55,7 +55,6 @@ func (b *ChannelBox) upgrade(w http.ResponseWriter, r *http.Request, opts *Chann
 	c.link = link
 	c.box = b
 	c.served = served
-	c.queue.write = link.transmit
 	if raw := rawConn(link.conn); raw != nil {
 		c.queue.raw, c.queue.workers = raw, b.workers
 	}

@@ -94,7 +94,6 @@ func NewChannel(conn Conn, opts *ChannelOptions) (*Channel, error) {
 	c := newChannel(resolved, context.Background())
 	c.queue.single = true
 	c.link = newAnyConn(conn, resolved.limits(), c)
-	c.queue.write = c.link.transmit
 	c.startTimers(new(timers))
 	c.startReading()
 	return c, nil
@@ -112,8 +111,7 @@ func newChannel(opts *ChannelOptions, base context.Context) *Channel {
 	c.reading.Store(notReading)
 	c.authed.Store(opts.Authenticator == nil)
 	c.queue.limit = opts.QueueBytes
-	c.queue.fail = c.writeFailed
-	c.queue.room = c.refill
+	c.queue.owner = c
 	c.queue.run = c.queue.flush
 	return c
 }

@@ -11,11 +11,9 @@ import (
 // the channel's only writer: a goroutine that lives while there is something to
 // write. Order of frames is order of arrival. Control frames do not wait behind data.
 type queue struct {
-	limit int                                  // bytes that may wait
-	write func(*batch) (frames int, err error) // whole frames handed over
-	fail  func(error)                          // a write failed; called once, by the writer
-	room  func()                               // there is room again; called by the writer if hungry
-	run   func()                               // q.flush as a value, made once
+	limit int    // bytes that may wait
+	run   func() // q.flush as a value, made once
+	owner queueOwner
 
 	// Whoever writes to the connection without waiting, and the connection to do it on;
 	// nil: run does, on a goroutine.
@@ -24,27 +22,34 @@ type queue struct {
 	next    *queue // in the workers' line
 
 	mu          sync.Mutex // guards what follows; held for moments only
-	single      bool       // one frame a write call; set before the first
 	state       queueState
-	frames      []*frame // frames[head:] wait
+	single      bool // one frame a write call; set before the first
+	running     bool // the writer is at work
+	ended       bool // the writer will not come back
+	slow        bool // a group send found no room: the channel is about to be closed
+	hungry      bool // call refill when there is room
+	ping        bool // a ping is to be sent
+	bytes       int  // of the waiting frames
 	head        int
-	bytes       int           // of the waiting frames
+	frames      []*frame      // frames[head:] wait
 	pushed      uint64        // frames accepted so far: the number of the last one that waits
-	flight      []*frame      // in a write call
-	flightFirst uint64        // number of the first of them
+	flight      *batch        // in a write call
+	flightFirst uint64        // number of the first of its frames
 	pong        []byte        // a pong that is to be sent, as a frame
 	farewell    *farewell     // the close frame that is to be sent
-	ping        bool          // a ping is to be sent
-	running     bool          // the writer is at work
-	ended       bool          // the writer will not come back
-	slow        bool          // a group send found no room: the channel is about to be closed
-	hungry      bool          // call room when there is some
 	idle        chan struct{} // if not nil: closed when ended, or not running
 	waiting     []*sender     // sends that wait for room, first come first served
 	flushes     []*flushing   // Flush calls that wait
 
 	held, heldBytes          int // of groups that are being joined: queued, but not here
 	sent, sentBytes, dropped uint64
+}
+
+// A queueOwner is what a queue's writer calls: its channel.
+type queueOwner interface {
+	transmit(*batch) (frames int, err error) // returns how many were wholly handed over
+	writeFailed(error)                       // called once
+	refill()                                 // there is room again, for who was hungry
 }
 
 type queueState uint8
@@ -216,7 +221,7 @@ func (q *queue) settle() {
 		return
 	}
 	oldest := q.pushed - uint64(q.length()) + 1 // the first frame that still waits
-	if len(q.flight) > 0 {
+	if q.flight != nil {
 		oldest = q.flightFirst
 	}
 	q.flushes = slices.DeleteFunc(q.flushes, func(w *flushing) bool {
@@ -282,7 +287,11 @@ func (q *queue) terminate() []*mail {
 	defer q.mu.Unlock()
 	q.state = queueDead
 	var back []*mail
-	for _, f := range slices.Concat(q.flight, q.frames[q.head:]) {
+	var unwritten []*frame
+	if q.flight != nil {
+		unwritten = q.flight.frames
+	}
+	for _, f := range slices.Concat(unwritten, q.frames[q.head:]) {
 		if f.mail != nil {
 			back = append(back, f.mail)
 		} else {

@@ -47,11 +47,17 @@ var (
 )
 
 func newQueueModel(t *testing.T, limit int) *queueModel {
-	q := &queue{limit: limit, run: func() {}, room: func() {}, fail: func(error) {}}
+	q := &queue{limit: limit, run: func() {}, owner: noOwner{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	return &queueModel{t: t, q: q, ctx: ctx, open: true}
 }
+
+type noOwner struct{}
+
+func (noOwner) transmit(*batch) (int, error) { panic("the test writes") }
+func (noOwner) writeFailed(error)            {}
+func (noOwner) refill()                      {}
 
 func (m *queueModel) bytes() (n int) {
 	for _, f := range m.queued {

@@ -113,7 +113,9 @@ func (c *Channel) Flush(ctx context.Context) error {
 	return err
 }
 
-// writeFailed is the queue's fail: the connection cannot be written to any more.
+func (c *Channel) transmit(b *batch) (int, error) { return c.link.transmit(b) }
+
+// writeFailed is told when the connection cannot be written to any more.
 func (c *Channel) writeFailed(err error) {
 	if err == errWriteTimeout {
 		c.fail(writeTimedOut(), cut)

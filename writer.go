@@ -65,7 +65,7 @@ func (q *queue) flush() { q.resume(batches.Get().(*batch)) }
 // resume is flush, with a batch that may have been begun by a worker.
 func (q *queue) resume(b *batch) {
 	for !b.empty() || q.take(b) {
-		n, err := q.write(b)
+		n, err := q.owner.transmit(b)
 		if !q.written(b, n, err) {
 			break
 		}
@@ -89,7 +89,9 @@ func (q *queue) take(b *batch) bool {
 			}
 			b.frames = append(b.frames, q.pop())
 		}
-		q.flight = b.frames
+		if len(b.frames) > 0 {
+			q.flight = b
+		}
 	}
 	if q.farewell != nil && (!q.farewell.last || q.length() == 0) {
 		b.farewell = q.farewell
@@ -114,10 +116,10 @@ func (q *queue) written(b *batch, n int, err error) (more bool) {
 	}
 	b.reset()
 	if room {
-		q.room()
+		q.owner.refill()
 	}
 	if err != nil {
-		q.fail(err)
+		q.owner.writeFailed(err)
 	}
 	return more
 }
@@ -135,7 +137,7 @@ func (q *queue) account(b *batch, n int, err error) (counted int, more, room boo
 	}
 	q.flight = nil
 	if err != nil {
-		q.flight = slices.Clone(b.frames[n:])
+		q.flight = &batch{frames: slices.Clone(b.frames[n:])}
 		q.flightFirst += uint64(n)
 	}
 	q.settle()

@@ -45,7 +45,7 @@ func (b *ChannelBox) upgrade(w http.ResponseWriter, r *http.Request, opts *Chann
 		http.Error(w, http.StatusText(http.StatusServiceUnavailable), http.StatusServiceUnavailable)
 		return nil, err
 	}
-	link, err := accept(w, r, b.acceptOptions(), opts.limits())
+	link, err := accept(w, r, b.accept, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func (b *ChannelBox) upgrade(w http.ResponseWriter, r *http.Request, opts *Chann
 	c.link = link
 	c.box = b
 	c.served = served
-	if raw := rawConn(link.conn); raw != nil {
+	if raw := rawConn(link.in.conn); raw != nil {
 		c.queue.raw, c.queue.workers = raw, b.workers
 	}
 	link.in.queue = &c.queue
@@ -72,8 +72,8 @@ func (b *ChannelBox) upgrade(w http.ResponseWriter, r *http.Request, opts *Chann
 	return c, nil
 }
 
-// acceptOptions are Options.Accept with callbacks that cannot bring the process down.
-func (b *ChannelBox) acceptOptions() *websocket.AcceptOptions {
+// guardedAccept is Options.Accept with callbacks that cannot bring the process down.
+func (b *ChannelBox) guardedAccept() *websocket.AcceptOptions {
 	o := b.opts.Accept
 	if ping := o.OnPingReceived; ping != nil {
 		o.OnPingReceived = func(ctx context.Context, p []byte) (pong bool) {

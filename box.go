@@ -24,6 +24,7 @@ import (
 type ChannelBox struct {
 	opts     Options // with defaults
 	channel  *ChannelOptions
+	accept   *websocket.AcceptOptions
 	broker   Broker
 	ours     bool // the broker is the box's own, to close
 	rooms    *roomTable
@@ -100,6 +101,7 @@ func New(opts *Options) (*ChannelBox, error) {
 	if b.channel, err = b.opts.Channel.resolve(); err != nil {
 		return nil, err
 	}
+	b.accept = b.guardedAccept()
 	b.broker = b.opts.Broker
 	if b.broker == nil {
 		b.ours = true

@@ -59,11 +59,11 @@ type Channel struct {
 	timers   *timers
 	alarm    *alarm
 	beat     heartbeat
-	rooms    map[*room]*member
+	rooms    []*member
 	registry []*Registry
-	left     []string // names of the groups it was in, during OnDisconnect
-	user     string   // as SetUser said
-	account  *account // whose channel it is; guarded by users.mu, too
+	left     *[]string // names of the groups it was in, during OnDisconnect
+	user     string    // as SetUser said
+	account  *account  // whose channel it is; guarded by users.mu, too
 	values   map[any]any
 	inbox    chan inbound  // nil until something reads for Receive
 	waiters  chan struct{} // if not nil: closed when retired
@@ -93,7 +93,7 @@ func NewChannel(conn Conn, opts *ChannelOptions) (*Channel, error) {
 	}
 	c := newChannel(resolved, context.Background())
 	c.queue.single = true
-	c.link = newAnyConn(conn, resolved.limits(), c)
+	c.link = newAnyConn(conn, c)
 	c.startTimers(new(timers))
 	c.startReading()
 	return c, nil
@@ -190,7 +190,7 @@ func (c *Channel) Groups() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.left != nil {
-		return slices.Clone(c.left)
+		return slices.Clone(*c.left)
 	}
 	return c.roomNames()
 }
@@ -198,8 +198,8 @@ func (c *Channel) Groups() []string {
 // roomNames returns the names of the groups, sorted. c.mu is held.
 func (c *Channel) roomNames() []string {
 	names := make([]string, 0, len(c.rooms))
-	for r := range c.rooms {
-		names = append(names, r.name)
+	for _, m := range c.rooms {
+		names = append(names, m.room.name)
 	}
 	slices.Sort(names)
 	return slices.Compact(names)

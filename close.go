@@ -118,7 +118,7 @@ func (c *Channel) begin(end *CloseError, from origin) bool {
 	rooms, registries := c.rooms, c.registry
 	c.rooms, c.registry = nil, nil
 	if len(names) > 0 {
-		c.left = names
+		c.left = &names
 	}
 	alarms, alarm, box := c.timers, c.alarm, c.box
 	c.mu.Unlock()

@@ -54,14 +54,6 @@ type link interface {
 	farewellErr() error
 }
 
-// limits bounds what a peer may do.
-type limits struct {
-	message      int64 // bytes
-	readTimeout  time.Duration
-	writeTimeout time.Duration
-	closeTimeout time.Duration
-}
-
 var errWriteTimeout = fmt.Errorf("%w: a write took too long", ErrSlowConsumer)
 
 func writeTimedOut() *CloseError { return &CloseError{Code: StatusSlowConsumer, Err: errWriteTimeout} }
@@ -70,11 +62,11 @@ func readTimedOut() *CloseError { return flood("message took too long") }
 
 // anyConn is the link over a Conn of the application's: each message is one Write.
 type anyConn struct {
-	conn   Conn
-	limits limits
-	alive  func()                            // the peer answered a ping
-	mute   func(error)                       // it could not be pinged
-	fail   func(end *CloseError, how ending) // closes the channel
+	conn  Conn
+	opts  *ChannelOptions
+	alive func()                            // the peer answered a ping
+	mute  func(error)                       // it could not be pinged
+	fail  func(end *CloseError, how ending) // closes the channel
 
 	ctx     context.Context // of every Read, Write and Ping; ends with the connection
 	cancel  context.CancelFunc
@@ -86,18 +78,18 @@ type anyConn struct {
 	closeErr error      // of Close, once it has returned
 }
 
-func newAnyConn(conn Conn, l limits, c *Channel) *anyConn {
-	a := &anyConn{conn: conn, limits: l, alive: c.hear, mute: c.pingFailed, fail: c.fail, closeErr: errNoAnswer}
+func newAnyConn(conn Conn, c *Channel) *anyConn {
+	a := &anyConn{conn: conn, opts: c.opts, alive: c.hear, mute: c.pingFailed, fail: c.fail, closeErr: errNoAnswer}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	if ws, ok := conn.(interface{ SetReadLimit(int64) }); ok {
-		ws.SetReadLimit(l.message)
+		ws.SetReadLimit(c.opts.ReadLimit)
 	}
 	return a
 }
 
 func (a *anyConn) receive() (websocket.MessageType, []byte, *CloseError) {
 	typ, p, err := a.read()
-	if err == nil && int64(len(p)) > a.limits.message {
+	if err == nil && int64(len(p)) > a.opts.ReadLimit {
 		err = websocket.ErrMessageTooBig
 	}
 	if err == nil {
@@ -119,7 +111,7 @@ func (a *anyConn) read() (websocket.MessageType, []byte, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	timer := time.AfterFunc(a.limits.readTimeout, func() { a.fail(readTimedOut(), graceful) })
+	timer := time.AfterFunc(a.opts.ReadTimeout, func() { a.fail(readTimedOut(), graceful) })
 	defer timer.Stop()
 	p, err := io.ReadAll(r)
 	return typ, p, err
@@ -134,7 +126,7 @@ func (a *anyConn) whyReadFailed(err error) *CloseError {
 		errors.As(err, &ce)
 		return peerClosed(ce)
 	case errors.Is(err, websocket.ErrMessageTooBig):
-		return tooLarge(a.limits.message)
+		return tooLarge(a.opts.ReadLimit)
 	case real && !errors.As(err, &netErr) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) &&
 		!errors.Is(err, net.ErrClosed) && !errors.Is(err, context.Canceled):
 		// What is left is a frame that the library did not like. It does not
@@ -180,7 +172,7 @@ func (a *anyConn) transmit(b *batch) (int, error) {
 // connection, or in time for the next ping.
 func (a *anyConn) ping() {
 	defer a.pinging.Store(false)
-	ctx, cancel := context.WithTimeout(a.ctx, a.limits.writeTimeout)
+	ctx, cancel := context.WithTimeout(a.ctx, a.opts.WriteTimeout)
 	defer cancel()
 	switch err := a.conn.Ping(ctx); {
 	case err == nil:
@@ -192,9 +184,9 @@ func (a *anyConn) ping() {
 
 func (a *anyConn) writeFrame(f *frame) error {
 	if a.watchdog == nil {
-		a.watchdog = time.AfterFunc(a.limits.writeTimeout, func() { a.fail(writeTimedOut(), cut) })
+		a.watchdog = time.AfterFunc(a.opts.WriteTimeout, func() { a.fail(writeTimedOut(), cut) })
 	} else {
-		a.watchdog.Reset(a.limits.writeTimeout)
+		a.watchdog.Reset(a.opts.WriteTimeout)
 	}
 	defer a.watchdog.Stop()
 	return a.conn.Write(a.ctx, f.typ, f.payload)

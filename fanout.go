@@ -49,7 +49,7 @@ func (r *room) deliver(p *Publication) {
 		case fr == nil:
 			m.c.queue.drop()
 			f.result.Dropped++
-		case m.joining:
+		case m.joining != nil:
 			m.hold(fr, f)
 		default:
 			f.offer(m.c, fr, now)

@@ -335,7 +335,7 @@ func FuzzDeflate(f *testing.F) {
 		if d == nil {
 			return
 		}
-		r := frameReader{limits: limits{message: 1 << 20}}
+		r := frameReader{limits: &ChannelOptions{ReadLimit: 1 << 20}}
 		got, err := r.inflate(slices.Clone(d[:len(d)-len(emptyBlock)]))
 		if err != nil || !bytes.Equal(got, data) {
 			t.Fatalf("%d bytes became %d, %v", len(data), len(got), err)

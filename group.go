@@ -67,7 +67,7 @@ func (g *Group) Has(c *Channel) bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.rooms[r] != nil
+	return c.membership(r) != nil
 }
 
 // Len returns the number of members (of this process).
@@ -187,6 +187,11 @@ type JoinResult struct {
 	// and the application tells its client to start over. Messages that were not
 	// saved are nobody's loss.
 	Recovered bool
+}
+
+// replays reports whether o asks for saved messages.
+func (o *JoinOptions) replays() bool {
+	return o != nil && (o.ReplayLast > 0 || o.ReplayAfter != nil)
 }
 
 func (o *JoinOptions) validate() error {

@@ -25,29 +25,39 @@ var (
 // inflate undoes permessage-deflate (RFC 7692), up to the limit of a message.
 func (r *frameReader) inflate(p []byte) ([]byte, *CloseError) {
 	f := inflaters.Get().(io.ReadCloser)
-	_ = f.(flate.Resetter).Reset(bytes.NewReader(append(p, deflateTail...)), r.window) // no buffer: it reads bytes
+	_ = f.(flate.Resetter).Reset(bytes.NewReader(append(p, deflateTail...)), r.context.before()) // no buffer: it reads bytes
 	defer func() {
 		_ = f.(flate.Resetter).Reset(nothing, nil) // p is not the pool's to keep
 		inflaters.Put(f)
 	}()
-	out, err := io.ReadAll(io.LimitReader(f, r.limits.message+1))
+	out, err := io.ReadAll(io.LimitReader(f, r.limits.ReadLimit+1))
 	switch {
 	case err != nil:
 		return nil, &CloseError{Code: websocket.StatusInvalidFramePayloadData, Reason: "bad compressed data", Err: err}
-	case int64(len(out)) > r.limits.message:
-		return nil, tooLarge(r.limits.message)
+	case int64(len(out)) > r.limits.ReadLimit:
+		return nil, tooLarge(r.limits.ReadLimit)
 	}
-	if r.takeover {
-		r.remember(out)
+	if r.context != nil {
+		r.context.remember(out)
 	}
 	return out, nil
 }
 
-// remember keeps the last 32 KiB of what the peer may refer to, in one array.
-func (r *frameReader) remember(out []byte) {
-	out = out[max(0, len(out)-deflateWindow):]
-	if over := len(r.window) + len(out) - deflateWindow; over > 0 {
-		r.window = r.window[:copy(r.window, r.window[over:])]
+// A deflateContext is what compressed messages may refer to: the end of those before.
+type deflateContext struct{ window []byte }
+
+func (c *deflateContext) before() []byte {
+	if c == nil {
+		return nil
 	}
-	r.window = append(r.window, out...)
+	return c.window
+}
+
+// remember keeps the last 32 KiB, in one array.
+func (c *deflateContext) remember(out []byte) {
+	out = out[max(0, len(out)-deflateWindow):]
+	if over := len(c.window) + len(out) - deflateWindow; over > 0 {
+		c.window = c.window[:copy(c.window, c.window[over:])]
+	}
+	c.window = append(c.window, out...)
 }

@@ -26,15 +26,14 @@ type inspector struct {
 	limit   int64 // bytes of one message
 	deflate bool  // permessage-deflate was negotiated
 
-	header  [14]byte
-	n       int   // bytes of the header that have come; 0 between frames
-	need    int   // bytes that the header has
-	payload int64 // bytes of the frame that are still to come
-
 	open       bool  // a message has begun and not ended
 	compressed bool  // it is
-	size       int64 // payload bytes announced so far, of it or of the last one
-	empty      int   // empty fragments of it
+	empty      uint8 // empty fragments of it
+
+	n, need uint8 // bytes of the header that have come, 0 between frames; that it has
+	header  [14]byte
+	payload int64 // bytes of the frame that are still to come
+	size    int64 // payload bytes of the message announced so far, or of the last one
 
 	began    time.Time // when the message, or a lone control frame, began
 	second   time.Time // start of the second in which controls are counted
@@ -57,7 +56,7 @@ func (in *inspector) scan(p []byte) (int, *CloseError) {
 			in.n++
 			i++
 			if err := in.step(); err != nil {
-				return max(0, i-in.n), err
+				return max(0, i-int(in.n)), err
 			}
 		}
 		if in.payload == 0 && in.n == in.need && in.n > 0 {

@@ -160,7 +160,3 @@ func (o *ChannelOptions) resolve() (*ChannelOptions, error) {
 	c.AuthTimeout = cmp.Or(c.AuthTimeout, 10*time.Second)
 	return &c, nil
 }
-
-func (o *ChannelOptions) limits() limits {
-	return limits{message: o.ReadLimit, readTimeout: o.ReadTimeout, writeTimeout: o.WriteTimeout, closeTimeout: o.CloseTimeout}
-}

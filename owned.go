@@ -2,6 +2,7 @@ package wschannels
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -20,16 +21,14 @@ import (
 // After it the connection is ours: a frameReader reads it, and what is queued is
 // written here, many frames at a time.
 type ownedConn struct {
-	conn        net.Conn
 	in          frameReader
-	timeout     time.Duration // of a write
 	subprotocol string
 	broken      atomic.Bool // a write has failed: none can follow
 	aborted     atomic.Bool
 }
 
 // accept performs the handshake. On an error the response has been written.
-func accept(w http.ResponseWriter, r *http.Request, opts *websocket.AcceptOptions, l limits) (*ownedConn, error) {
+func accept(w http.ResponseWriter, r *http.Request, opts *websocket.AcceptOptions, limits *ChannelOptions) (*ownedConn, error) {
 	hw := &hijackWriter{ResponseWriter: w}
 	if hijackable(w) {
 		w = hw
@@ -41,15 +40,16 @@ func accept(w http.ResponseWriter, r *http.Request, opts *websocket.AcceptOption
 		}
 		return nil, err
 	}
-	o := &ownedConn{conn: hw.conn, timeout: l.writeTimeout, subprotocol: ws.Subprotocol()}
+	o := &ownedConn{subprotocol: ws.Subprotocol()}
 	o.in = frameReader{
-		conn: hw.conn, early: hw.early, limits: l,
-		inspect: inspector{limit: l.message},
-		onPing:  opts.OnPingReceived, onPong: opts.OnPongReceived,
+		conn: hw.conn, early: hw.early, limits: limits, callbacks: opts,
+		inspect: inspector{limit: limits.ReadLimit},
 	}
 	if ext := w.Header().Get("Sec-WebSocket-Extensions"); ext != "" {
 		o.in.inspect.deflate = true
-		o.in.takeover = !strings.Contains(ext, "client_no_context_takeover")
+		if !strings.Contains(ext, "client_no_context_takeover") {
+			o.in.context = new(deflateContext)
+		}
 	}
 	_ = ws.CloseNow() // it has done its work, and would never be collected
 	return o, nil
@@ -60,7 +60,7 @@ func accept(w http.ResponseWriter, r *http.Request, opts *websocket.AcceptOption
 type hijackWriter struct {
 	http.ResponseWriter
 	conn  net.Conn
-	early []byte // what came together with the handshake
+	early *bytes.Reader // what came together with the handshake
 }
 
 func (w *hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
@@ -73,7 +73,7 @@ func (w *hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	if n := brw.Reader.Buffered(); n > 0 {
 		p, _ := brw.Reader.Peek(n)
-		w.early = append([]byte(nil), p...)
+		w.early = bytes.NewReader(bytes.Clone(p))
 	}
 	w.conn = conn
 	idle := standIn{}
@@ -108,13 +108,13 @@ func (o *ownedConn) discard() (answered bool) {
 	// The peer's frames make no sense any more, or are too much. Closing now, with
 	// bytes unread, would reset the connection and might destroy the close frame
 	// on its way.
-	_ = o.conn.SetReadDeadline(time.Now().Add(o.in.limits.closeTimeout))
-	_, _ = io.Copy(io.Discard, o.conn)
+	_ = o.in.conn.SetReadDeadline(time.Now().Add(o.in.limits.CloseTimeout))
+	_, _ = io.Copy(io.Discard, o.in.conn)
 	return false
 }
 
 func (o *ownedConn) transmit(b *batch) (int, error) {
-	_ = o.conn.SetWriteDeadline(time.Now().Add(o.timeout)) // a failure shows in the write
+	_ = o.in.conn.SetWriteDeadline(time.Now().Add(o.in.limits.WriteTimeout)) // a failure shows in the write
 	var n int64
 	var err error
 	if b.long() {
@@ -123,16 +123,16 @@ func (o *ownedConn) transmit(b *batch) (int, error) {
 		if b.farewell != nil {
 			parts = append(parts, b.farewell.wire)
 		}
-		n, err = parts.WriteTo(o.conn)
+		n, err = parts.WriteTo(o.in.conn)
 	} else {
 		p := b.layOut()
 		n = int64(b.sent)
 		var m int
-		m, err = o.conn.Write(p[b.sent:])
+		m, err = o.in.conn.Write(p[b.sent:])
 		n += int64(m)
 	}
 	if err == nil {
-		_ = o.conn.SetWriteDeadline(time.Time{}) // workers write without one
+		_ = o.in.conn.SetWriteDeadline(time.Time{}) // workers write without one
 		return len(b.frames), nil
 	}
 	o.broken.Store(true)
@@ -146,7 +146,7 @@ func (o *ownedConn) abort() {
 	if !o.aborted.CompareAndSwap(false, true) {
 		return
 	}
-	conn := o.conn
+	conn := o.in.conn
 	if tls, ok := conn.(interface{ NetConn() net.Conn }); ok && o.broken.Load() {
 		conn = tls.NetConn() // its own Close would write once more, and wait for that
 	}

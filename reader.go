@@ -1,6 +1,7 @@
 package wschannels
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -19,23 +20,21 @@ import (
 // It answers control frames through the queue, and never waits for the peer to read.
 // One goroutine at a time uses it, but for nextPong.
 type frameReader struct {
-	conn   net.Conn
-	queue  *queue
-	limits limits
-	alive  func() // something came
-	onPing func(ctx context.Context, payload []byte) bool
-	onPong func(ctx context.Context, payload []byte)
+	conn      net.Conn
+	queue     *queue
+	limits    *ChannelOptions
+	alive     func()                   // something came
+	callbacks *websocket.AcceptOptions // OnPingReceived and OnPongReceived
 
-	early    []byte // what came together with the handshake
+	early    *bytes.Reader // what came together with the handshake, until it is read
 	inspect  inspector
 	deadline time.Time   // the read deadline that is set
 	end      *CloseError // why nothing more is read
 
 	buf        [128]byte // small: every idle connection has one. Long payloads bypass it
-	start, fit int       // buf[start:fit] is inspected and yet to be parsed
+	start, fit uint8     // buf[start:fit] is inspected and yet to be parsed
 
-	takeover bool   // compressed messages refer to those before
-	window   []byte // the end of those before
+	context *deflateContext // if not nil: compressed messages refer to those before
 
 	mu   sync.Mutex    // guards pong
 	pong chan struct{} // if not nil: closed by the next pong
@@ -102,23 +101,43 @@ type frameHeader struct {
 }
 
 func (r *frameReader) header() (h frameHeader, err *CloseError) {
-	var b [8]byte
-	if err = r.full(b[:2]); err != nil {
+	b, err := r.next(2)
+	if err != nil {
 		return h, err
 	}
 	h.fin, h.rsv1, h.op = b[0]&bitFin != 0, b[0]&bitRSV1 != 0, b[0]&0xF
 	switch h.length = int64(b[1] &^ bitMask); h.length {
 	case 126:
-		err = r.full(b[:2])
-		h.length = int64(binary.BigEndian.Uint16(b[:]))
+		if b, err = r.next(2); err != nil {
+			return h, err
+		}
+		h.length = int64(binary.BigEndian.Uint16(b))
 	case 127:
-		err = r.full(b[:8])
-		h.length = int64(binary.BigEndian.Uint64(b[:]))
+		if b, err = r.next(8); err != nil {
+			return h, err
+		}
+		h.length = int64(binary.BigEndian.Uint64(b))
 	}
-	if err == nil {
-		err = r.full(h.mask[:])
+	if b, err = r.next(4); err == nil {
+		h.mask = [4]byte(b)
 	}
 	return h, err
+}
+
+// next returns the next n inspected bytes, a few, until the next call.
+func (r *frameReader) next(n int) ([]byte, *CloseError) {
+	for int(r.fit-r.start) < n {
+		r.fit = uint8(copy(r.buf[:], r.buf[r.start:r.fit]))
+		r.start = 0
+		more, err := r.read(r.buf[r.fit:])
+		if err != nil {
+			return nil, err
+		}
+		r.fit += uint8(more)
+	}
+	b := r.buf[r.start:][:n]
+	r.start += uint8(n)
+	return b, nil
 }
 
 // payload appends a data frame's payload to p. Memory follows what really came, not
@@ -152,12 +171,12 @@ func (r *frameReader) control(h frameHeader) *CloseError {
 	unmask(p, h.mask)
 	switch h.op {
 	case opPing:
-		if r.onPing == nil || r.onPing(context.Background(), p) {
+		if on := r.callbacks.OnPingReceived; on == nil || on(context.Background(), p) {
 			r.queue.control(false, controlFrame(opPong, p))
 		}
 	case opPong:
-		if r.onPong != nil {
-			r.onPong(context.Background(), p)
+		if on := r.callbacks.OnPongReceived; on != nil {
+			on(context.Background(), p)
 		}
 		r.ponged()
 	case opClose:
@@ -189,7 +208,7 @@ func (r *frameReader) closed(p []byte) *CloseError {
 func (r *frameReader) full(p []byte) *CloseError {
 	for len(p) > 0 {
 		n := copy(p, r.buf[r.start:r.fit])
-		r.start += n
+		r.start += uint8(n)
 		p = p[n:]
 		if len(p) == 0 {
 			break
@@ -206,7 +225,7 @@ func (r *frameReader) full(p []byte) *CloseError {
 		if err != nil {
 			return err
 		}
-		r.start, r.fit = 0, n
+		r.start, r.fit = 0, uint8(n)
 	}
 	return nil
 }
@@ -219,9 +238,9 @@ func (r *frameReader) read(p []byte) (n int, end *CloseError) {
 		switch {
 		case r.end != nil:
 			return 0, r.end
-		case len(r.early) > 0:
-			n = copy(p, r.early)
-			if r.early = r.early[n:]; len(r.early) == 0 {
+		case r.early != nil:
+			n, _ = r.early.Read(p) // from memory
+			if r.early.Len() == 0 {
 				r.early = nil
 			}
 		default:
@@ -242,7 +261,7 @@ func (r *frameReader) read(p []byte) (n int, end *CloseError) {
 func (r *frameReader) setDeadline() {
 	var want time.Time
 	if r.inspect.busy() {
-		want = r.inspect.began.Add(r.limits.readTimeout)
+		want = r.inspect.began.Add(r.limits.ReadTimeout)
 	}
 	if !want.Equal(r.deadline) {
 		r.deadline = want

@@ -3,6 +3,7 @@ package wschannels
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -38,11 +39,39 @@ type member struct {
 	// one: what came before is the history's to give.
 	first uint64
 
+	joining *joining // nil once it lives
+}
+
+// A joining is what a member needs until it lives.
+type joining struct {
 	// While saved messages are being replayed to it, live ones are held here, in
 	// order. The queue counts and limits what is held of all groups.
-	joining bool
-	held    []*frame
-	abandon context.CancelCauseFunc // ends the join that is under way
+	held []*frame
+
+	// Made when the join first waits: ends what it waits for.
+	ctx     context.Context
+	abandon context.CancelCauseFunc
+}
+
+// bounded returns ctx, which ends also when m leaves before it has joined.
+func (r *room) bounded(ctx context.Context, m *member) context.Context {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	j := m.joining
+	if j.abandon == nil {
+		j.ctx, j.abandon = context.WithCancelCause(ctx)
+		if m.index < 0 {
+			j.abandon(errLeft)
+		}
+	}
+	return j.ctx
+}
+
+// end lets go of the context.
+func (j *joining) end() {
+	if j.abandon != nil {
+		j.abandon(nil)
+	}
 }
 
 // begin starts a new order. r.mu is held.
@@ -59,14 +88,14 @@ func (r *room) begin(epoch string) {
 func (m *member) hold(fr *frame, f *fanout) {
 	policy := m.c.opts.Slow
 	held := m.c.queue.hold(fr)
-	for !held && policy == SlowDropOldest && fr.size() <= m.c.opts.QueueBytes && len(m.held) > 0 {
+	for !held && policy == SlowDropOldest && fr.size() <= m.c.opts.QueueBytes && len(m.joining.held) > 0 {
 		m.letGo()
 		f.result.Evicted++
 		held = m.c.queue.hold(fr)
 	}
 	switch {
 	case held:
-		m.held = append(m.held, fr)
+		m.joining.held = append(m.joining.held, fr)
 		f.result.Queued++
 	case policy != SlowDisconnect:
 		m.c.queue.drop()
@@ -78,13 +107,12 @@ func (m *member) hold(fr *frame, f *fanout) {
 
 // letGo drops the first frame that is held. r.mu is held.
 func (m *member) letGo() {
-	m.c.queue.letGo(m.held[0])
-	m.held = m.held[1:]
+	m.c.queue.letGo(m.joining.held[0])
+	m.joining.held = m.joining.held[1:]
 }
 
-// add makes c a member that holds what comes, until the replay is done. If it ends
-// before, abandon is called.
-func (r *room) add(c *Channel, limit int, abandon context.CancelCauseFunc) (*member, AddStatus, error) {
+// add makes c a member that holds what comes, until the replay is done.
+func (r *room) add(c *Channel, limit int) (*member, AddStatus, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c.mu.Lock()
@@ -92,13 +120,13 @@ func (r *room) add(c *Channel, limit int, abandon context.CancelCauseFunc) (*mem
 	if c.err != nil {
 		return nil, 0, c.err
 	}
-	if m := c.rooms[r]; m != nil {
+	if m := c.membership(r); m != nil {
 		return m, ChannelExists, nil
 	}
 	if limit > 0 {
 		n := 0
-		for other := range c.rooms {
-			if other.rooms == r.rooms {
+		for _, other := range c.rooms {
+			if other.room.rooms == r.rooms {
 				n++
 			}
 		}
@@ -106,11 +134,8 @@ func (r *room) add(c *Channel, limit int, abandon context.CancelCauseFunc) (*mem
 			return nil, 0, ErrTooManyGroups
 		}
 	}
-	m := &member{c: c, room: r, index: len(r.members), joining: true, abandon: abandon}
-	if c.rooms == nil {
-		c.rooms = make(map[*room]*member)
-	}
-	c.rooms[r] = m
+	m := &member{c: c, room: r, index: len(r.members), joining: new(joining)}
+	c.rooms = append(c.rooms, m)
 	r.members = append(r.members, m)
 	r.has.add(c, 1)
 	return m, ChannelAdded, nil
@@ -167,12 +192,13 @@ func (r *room) replay(ctx context.Context, m *member, page HistoryPage) (JoinRes
 func (r *room) release(ctx context.Context, m *member) error {
 	for {
 		r.mu.Lock()
-		for len(m.held) > 0 && m.c.queue.fits(m.held[0], true) {
-			m.held = m.held[1:]
+		j := m.joining
+		for len(j.held) > 0 && m.c.queue.fits(j.held[0], true) {
+			j.held = j.held[1:]
 			m.c.Touch()
 		}
-		if len(m.held) == 0 {
-			m.joining, m.held = false, nil
+		if len(j.held) == 0 {
+			m.joining = nil
 			left := m.index < 0
 			r.mu.Unlock()
 			if left {
@@ -180,16 +206,37 @@ func (r *room) release(ctx context.Context, m *member) error {
 			}
 			return nil
 		}
-		fr := m.held[0]
-		m.held = m.held[1:] // from here on it is the queue's, and no more drop's
+		fr := j.held[0]
+		j.held = j.held[1:] // from here on it is the queue's, and no more drop's
 		r.mu.Unlock()
-		if err := m.c.enqueue(ctx, fr, true); err != nil {
+		if err := m.c.enqueue(r.bounded(ctx, m), fr, true); err != nil {
 			return err
 		}
 	}
 }
 
 var errLeft = fmt.Errorf("wschannels: the channel left the group while it joined: %w", context.Canceled)
+
+// membership returns c's membership of r, or nil. c.mu is held. A channel is in few
+// groups: a slice is found through as fast as a map, and a quarter of its size.
+func (c *Channel) membership(r *room) *member {
+	for _, m := range c.rooms {
+		if m.room == r {
+			return m
+		}
+	}
+	return nil
+}
+
+// forget takes m from c's memberships, and reports whether it was one. c.mu is held.
+func (c *Channel) forget(m *member) bool {
+	i := slices.Index(c.rooms, m)
+	if m == nil || i < 0 {
+		return false
+	}
+	c.rooms = slices.Delete(c.rooms, i, i+1)
+	return true
+}
 
 // drop ends the membership m, which its channel has forgotten, and reports whether
 // the room is empty now; what was held is lost and counted.
@@ -204,11 +251,13 @@ func (r *room) drop(m *member) (removed, empty bool) {
 		r.members = r.members[:len(r.members)-1]
 		m.index = -1
 		r.has.add(m.c, -1)
-		for len(m.held) > 0 {
-			m.letGo()
-		}
-		if m.joining {
-			m.abandon(errLeft)
+		if j := m.joining; j != nil {
+			for len(j.held) > 0 {
+				m.letGo()
+			}
+			if j.abandon != nil {
+				j.abandon(errLeft)
+			}
 		}
 	}
 	empty = len(r.members) == 0

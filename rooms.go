@@ -91,9 +91,7 @@ func (rs *roomTable) join(ctx context.Context, c *Channel, name string, opts *Jo
 		rs.release(r) // whoever has the turn tidies
 		return JoinResult{}, context.Cause(ctx)
 	}
-	ctx, abandon := context.WithCancelCause(ctx)
-	defer abandon(nil)
-	m, status, err := rs.enter(ctx, r, c, abandon)
+	m, status, err := rs.enter(ctx, r, c)
 	<-r.turn
 	if err != nil || status == ChannelExists {
 		rs.left(r, r.len() == 0)
@@ -104,6 +102,10 @@ func (rs *roomTable) join(ctx context.Context, c *Channel, name string, opts *Jo
 		return JoinResult{Status: status, Position: at}, err
 	}
 	// From here on the reference to r is the membership's.
+	defer m.joining.end()
+	if !rs.local() || opts.replays() {
+		ctx = r.bounded(ctx, m)
+	}
 	page, err := rs.saved(ctx, name, opts)
 	if err == nil {
 		var res JoinResult
@@ -124,9 +126,7 @@ func (rs *roomTable) join(ctx context.Context, c *Channel, name string, opts *Jo
 // quit ends the membership m, if it has not ended yet.
 func (rs *roomTable) quit(m *member) {
 	m.c.mu.Lock()
-	if m.c.rooms[m.room] == m {
-		delete(m.c.rooms, m.room)
-	}
+	m.c.forget(m)
 	m.c.mu.Unlock()
 	m.room.drop(m)
 }
@@ -134,19 +134,19 @@ func (rs *roomTable) quit(m *member) {
 var errNilChannel = errors.New("wschannels: nil channel")
 
 // enter adds c to r, and subscribes to the group if need be. The turn is the caller's.
-func (rs *roomTable) enter(ctx context.Context, r *room, c *Channel, abandon context.CancelCauseFunc) (*member, AddStatus, error) {
+func (rs *roomTable) enter(ctx context.Context, r *room, c *Channel) (*member, AddStatus, error) {
 	if !r.subscribed {
 		if err := rs.broker.Subscribe(ctx, r.name, rs); err != nil {
 			return nil, 0, err
 		}
 		r.subscribed = true
 	}
-	return r.add(c, rs.perChannel, abandon)
+	return r.add(c, rs.perChannel)
 }
 
 // saved returns what opts wants replayed, and the group's position.
 func (rs *roomTable) saved(ctx context.Context, name string, opts *JoinOptions) (HistoryPage, error) {
-	if opts == nil || opts.ReplayLast == 0 && opts.ReplayAfter == nil {
+	if !opts.replays() {
 		at, err := rs.broker.Position(ctx, name)
 		return HistoryPage{Position: at}, err
 	}
@@ -165,10 +165,10 @@ func (rs *roomTable) leave(c *Channel, name string) RemoveStatus {
 		return ChannelNotMember
 	}
 	c.mu.Lock()
-	m := c.rooms[r]
-	delete(c.rooms, r)
+	m := c.membership(r)
+	was := c.forget(m)
 	c.mu.Unlock()
-	if m == nil {
+	if !was {
 		return ChannelNotMember
 	}
 	switch removed, empty := r.drop(m); {
@@ -182,15 +182,20 @@ func (rs *roomTable) leave(c *Channel, name string) RemoveStatus {
 
 // left is called when a member has left r.
 func (rs *roomTable) left(r *room, empty bool) {
-	_, local := rs.broker.(*MemoryBroker)
 	switch {
 	case !empty:
 		rs.release(r)
-	case local:
+	case rs.local():
 		rs.tidy(r)
 	default:
 		go rs.tidy(r) // takes what the broker takes; a channel that closes does not wait for it
 	}
+}
+
+// local reports whether the broker waits for nothing.
+func (rs *roomTable) local() bool {
+	_, ok := rs.broker.(*MemoryBroker)
+	return ok
 }
 
 // tidy releases r, and unsubscribes it first if nobody is in it.

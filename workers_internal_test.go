@@ -47,7 +47,7 @@ func workersQueue(t *testing.T, w *workers, limit int) (*queue, *workersOwner, n
 	if raw == nil {
 		t.Skip("no writes without waiting on this system")
 	}
-	o := &workersOwner{&ownedConn{conn: conn, timeout: 10 * time.Second}, make(chan error, 10)}
+	o := &workersOwner{&ownedConn{in: frameReader{conn: conn, limits: &ChannelOptions{WriteTimeout: 10 * time.Second}}}, make(chan error, 10)}
 	q := &queue{limit: limit, owner: o, raw: raw, workers: w}
 	q.run = q.flush
 	return q, o, peer
@@ -149,7 +149,7 @@ func TestWorkersPassByAFullConnection(t *testing.T) {
 func TestWorkersMeetNoOldDeadline(t *testing.T) {
 	w := newWorkers()
 	q, o, peer := workersQueue(t, w, 1<<20)
-	o.timeout = 50 * time.Millisecond
+	o.in.limits.WriteTimeout = 50 * time.Millisecond
 	go io.Copy(io.Discard, peer)
 	long := newFrame(websocket.MessageBinary, make([]byte, maxBatch+1)) // not for a worker
 	if err := q.send(inTime(t), long, false); err != nil {
@@ -158,7 +158,7 @@ func TestWorkersMeetNoOldDeadline(t *testing.T) {
 	if err := q.wait(inTime(t)); err != nil {
 		t.Fatal(err)
 	}
-	<-time.After(2 * o.timeout)
+	<-time.After(2 * o.in.limits.WriteTimeout)
 	short := newFrame(websocket.MessageText, []byte("short"))
 	if err := q.send(inTime(t), short, false); err != nil {
 		t.Fatal(err)

@@ -18,6 +18,9 @@ type batch struct {
 	pong     []byte // a frame
 	farewell *farewell
 
+	plain int64 // bytes of the frames' payloads before they were compressed
+	mail  bool  // some of the frames are messages to users
+
 	wire []byte   // as it goes over the wire, once laid out
 	laid []*frame // what wire holds, if it holds nothing but frames
 	sent int      // how much of it was written before there was no more room for it
@@ -94,13 +97,16 @@ func (b *batch) layOut() []byte {
 }
 
 // whole returns how many frames are wholly among the first n bytes of b.
-func (b *batch) whole(n int64) int {
-	n -= int64(len(b.pong))
+func (b *batch) whole(n int) int {
+	if n == len(b.wire) && !b.long() {
+		return len(b.frames)
+	}
+	n -= len(b.pong)
 	if b.ping {
-		n -= int64(len(pingFrame))
+		n -= len(pingFrame)
 	}
 	for i, f := range b.frames {
-		if n -= int64(f.hlen) + int64(len(f.payload)); n < 0 {
+		if n -= int(f.hlen) + len(f.payload); n < 0 {
 			return i
 		}
 	}

@@ -28,6 +28,7 @@ func (r *room) deliver(p *Publication) {
 	}
 	now := time.Now()
 	skip := newExcept(p.Except)
+	all := skip.empty()
 
 	r.mu.Lock()
 	if r.epoch != p.Epoch {
@@ -41,7 +42,7 @@ func (r *room) deliver(p *Publication) {
 		if m.first == 0 {
 			m.first = p.Seq
 		}
-		if skip.has(m.c.id) {
+		if !all && skip.has(m.c.id) {
 			continue
 		}
 		fr := frames.frame(m.c)

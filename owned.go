@@ -115,7 +115,7 @@ func (o *ownedConn) discard() (answered bool) {
 
 func (o *ownedConn) transmit(b *batch) (int, error) {
 	_ = o.in.conn.SetWriteDeadline(time.Now().Add(o.in.limits.WriteTimeout)) // a failure shows in the write
-	var n int64
+	var n int
 	var err error
 	if b.long() {
 		f := b.frames[0]
@@ -123,13 +123,12 @@ func (o *ownedConn) transmit(b *batch) (int, error) {
 		if b.farewell != nil {
 			parts = append(parts, b.farewell.wire)
 		}
-		n, err = parts.WriteTo(o.in.conn)
+		var m int64
+		m, err = parts.WriteTo(o.in.conn)
+		n = int(m)
 	} else {
-		p := b.layOut()
-		n = int64(b.sent)
-		var m int
-		m, err = o.in.conn.Write(p[b.sent:])
-		n += int64(m)
+		n, err = o.in.conn.Write(b.layOut()[b.sent:])
+		n += b.sent
 	}
 	if err == nil {
 		_ = o.in.conn.SetWriteDeadline(time.Time{}) // workers write without one

@@ -173,6 +173,9 @@ func (q *queue) fits(f *frame, held bool) bool {
 
 // push appends f, for which there is room. q.mu is held.
 func (q *queue) push(f *frame) {
+	if len(q.frames) == cap(q.frames) {
+		q.grow()
+	}
 	q.frames = append(q.frames, f)
 	q.bytes += f.size()
 	q.pushed++
@@ -185,19 +188,66 @@ func (q *queue) pop() *frame {
 	q.frames[q.head] = nil
 	q.head++
 	q.bytes -= f.size()
+	q.tidy()
+	return f
+}
+
+// move moves as many frames to b as a write call gets. q.mu is held.
+func (q *queue) move(b *batch) {
+	all := q.frames[q.head:]
+	n, bytes := 0, 0
+	for _, f := range all {
+		bytes += max(1, len(f.payload))
+		if n > 0 && (q.single || bytes > maxBatch) {
+			break
+		}
+		n++
+		q.bytes -= f.size()
+		b.plain += int64(f.plain)
+		b.mail = b.mail || f.mail != nil
+	}
+	b.frames = append(b.frames, all[:n]...)
+	clear(all[:n])
+	q.head += n
+	q.tidy()
+}
+
+// listLen is the length of the lists that longer queues share. A channel that is
+// neither idle nor far behind needs none, one that is idle keeps none.
+const listLen = 256
+
+var lists = sync.Pool{New: func() any { return new([listLen]*frame) }}
+
+// grow makes room in q.frames, which is full, for one more. q.mu is held.
+func (q *queue) grow() {
+	switch n := len(q.frames); {
+	case n == 0: // mostly, there is only one
+	case n < 16:
+		q.frames = slices.Grow(q.frames, 16-n)
+	case n < listLen:
+		list := lists.Get().(*[listLen]*frame)
+		n = copy(list[:], q.frames[q.head:])
+		q.frames, q.head = list[:n], 0
+	}
+}
+
+// tidy keeps what is unused of q.frames small. q.mu is held.
+func (q *queue) tidy() {
 	switch {
 	case q.head == len(q.frames):
+		if cap(q.frames) == listLen {
+			lists.Put((*[listLen]*frame)(q.frames[:listLen])) // all of it is nil
+		}
 		q.head = 0
 		q.frames = q.frames[:0]
-		if cap(q.frames) > 64 {
-			q.frames = nil // an idle channel keeps no memory of a burst
+		if cap(q.frames) > 16 {
+			q.frames = nil
 		}
 	case q.head >= 64 && q.head > len(q.frames)/2:
 		n := copy(q.frames, q.frames[q.head:])
 		clear(q.frames[n:])
 		q.frames, q.head = q.frames[:n], 0
 	}
-	return f
 }
 
 // admit queues the sends that waited, as far as there is room. q.mu is held.

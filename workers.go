@@ -62,11 +62,14 @@ func (w *workers) next(unfinished *queue) *queue {
 func (w *workers) run() {
 	t := trials.Get().(*trial)
 	t.batch = batches.Get().(*batch)
-	for q := w.next(nil); q != nil; {
+	for q, turn := w.next(nil), 1; q != nil; turn++ {
 		if t.serve(q) {
 			q = w.next(q)
 		} else {
 			q = w.next(nil)
+		}
+		if turn%8 == 0 {
+			runtime.Gosched() // whoever sends goes first: more is written at a time then
 		}
 	}
 	t.batch.free()
@@ -100,7 +103,7 @@ func (t *trial) serve(q *queue) (more bool) {
 	if !b.long() {
 		n, err := t.try(q.raw, b.layOut())
 		if b.sent = n; err != nil || n == len(b.wire) {
-			return q.written(b, b.whole(int64(n)), err)
+			return q.written(b, b.whole(n), err)
 		}
 	}
 	go q.resume(b) // ends when q is empty

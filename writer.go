@@ -82,13 +82,7 @@ func (q *queue) take(b *batch) bool {
 	q.ping, q.pong = false, nil
 	if fw := q.farewell; fw == nil || fw.last {
 		q.flightFirst = q.pushed - uint64(q.length()) + 1
-		for n := 0; q.length() > 0; {
-			n += max(1, len(q.frames[q.head].payload))
-			if len(b.frames) > 0 && (q.single || n > maxBatch) {
-				break
-			}
-			b.frames = append(b.frames, q.pop())
-		}
+		q.move(b)
 		if len(b.frames) > 0 {
 			q.flight = b
 		}
@@ -109,9 +103,11 @@ func (q *queue) take(b *batch) bool {
 // b, and reports whether there is more to write: if not, the writer is no more.
 func (q *queue) written(b *batch, n int, err error) (more bool) {
 	n, more, room := q.account(b, n, err)
-	for _, f := range b.frames[:n] {
-		if f.mail != nil {
-			f.mail.arrived()
+	if b.mail {
+		for _, f := range b.frames[:n] {
+			if f.mail != nil {
+				f.mail.arrived()
+			}
 		}
 	}
 	b.reset()
@@ -132,9 +128,10 @@ func (q *queue) account(b *batch, n int, err error) (counted int, more, room boo
 		return 0, false, false
 	}
 	q.sent += uint64(n)
-	for _, f := range b.frames[:n] {
-		q.sentBytes += uint64(f.plain)
+	for _, f := range b.frames[n:] {
+		b.plain -= int64(f.plain)
 	}
+	q.sentBytes += uint64(b.plain)
 	q.flight = nil
 	if err != nil {
 		q.flight = &batch{frames: slices.Clone(b.frames[n:])}

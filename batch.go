@@ -7,12 +7,17 @@ import (
 	"github.com/coder/websocket"
 )
 
-// maxBatch is how much is handed to the connection in one call, unless a single
-// message is longer.
-const maxBatch = 64 << 10
+// How much is handed to the connection in one call, unless a single message is longer.
+// Larger is faster, but a goroutine that waits for a slow peer keeps it all that time,
+// and there may be thousands.
+const (
+	maxBatch       = 64 << 10
+	maxWorkerBatch = 256 << 10
+)
 
 // A batch is what one write call gets.
 type batch struct {
+	limit    int // bytes; 0: maxBatch
 	frames   []*frame
 	ping     bool
 	pong     []byte // a frame
@@ -39,9 +44,10 @@ var batches = sync.Pool{New: func() any { return new(batch) }}
 // free gives b back; nothing of it may be used afterwards.
 func (b *batch) free() {
 	b.reset()
+	b.limit = 0
 	clear(b.laid)
 	b.laid = b.laid[:0]
-	if cap(b.wire) > 2*maxBatch {
+	if cap(b.wire) > 2*maxWorkerBatch {
 		b.wire = nil
 	}
 	batches.Put(b)
@@ -50,7 +56,7 @@ func (b *batch) free() {
 // reset empties b. What is laid out stays, as the next batch may be the same.
 func (b *batch) reset() {
 	clear(b.frames)
-	*b = batch{frames: b.frames[:0], wire: b.wire, laid: b.laid}
+	*b = batch{limit: b.limit, frames: b.frames[:0], wire: b.wire, laid: b.laid}
 }
 
 func (b *batch) empty() bool {

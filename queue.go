@@ -1,6 +1,7 @@
 package wschannels
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -194,11 +195,11 @@ func (q *queue) pop() *frame {
 
 // move moves as many frames to b as a write call gets. q.mu is held.
 func (q *queue) move(b *batch) {
-	all := q.frames[q.head:]
+	all, limit := q.frames[q.head:], cmp.Or(b.limit, maxBatch)
 	n, bytes := 0, 0
 	for _, f := range all {
 		bytes += max(1, len(f.payload))
-		if n > 0 && (q.single || bytes > maxBatch) {
+		if n > 0 && (q.single || bytes > limit) {
 			break
 		}
 		n++

@@ -61,7 +61,7 @@ func (w *workers) next(unfinished *queue) *queue {
 
 func (w *workers) run() {
 	t := trials.Get().(*trial)
-	t.batch = batches.Get().(*batch)
+	t.batch = workerBatch()
 	for q, turn := w.next(nil), 1; q != nil; turn++ {
 		if t.serve(q) {
 			q = w.next(q)
@@ -107,8 +107,14 @@ func (t *trial) serve(q *queue) (more bool) {
 		}
 	}
 	go q.resume(b) // ends when q is empty
-	t.batch = batches.Get().(*batch)
+	t.batch = workerBatch()
 	return false
+}
+
+func workerBatch() *batch {
+	b := batches.Get().(*batch)
+	b.limit = maxWorkerBatch
+	return b
 }
 
 // try writes as much of p as there is room for.

@@ -69,6 +69,7 @@ func (q *queue) resume(b *batch) {
 		if !q.written(b, n, err) {
 			break
 		}
+		b.limit = maxBatch // a worker's may be longer
 	}
 	b.free()
 }

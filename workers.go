@@ -7,26 +7,45 @@ import (
 )
 
 // workers write for those channels of a box whose connections can be written to
-// without waiting: as many goroutines as there are CPUs, alive only while some queue
-// is not empty. A connection that has no room is left to a goroutine of its own.
+// without waiting: a goroutine for every second CPU, for every one while the writes are
+// long, alive only while some queue is not empty. More would only be in each other's
+// way, and in that of who sends and reads. A connection that has no room is left to a
+// goroutine of its own.
 type workers struct {
-	max int
+	few, most int
 
 	mu          sync.Mutex // guards what follows; taken under a queue's mu, with nothing under it
 	first, last *queue     // those that have something to write, linked by next
 	running     int
 }
 
-func newWorkers() *workers { return &workers{max: runtime.GOMAXPROCS(0)} }
+func newWorkers() *workers {
+	n := runtime.GOMAXPROCS(0)
+	return &workers{few: (n + 1) / 2, most: n}
+}
 
 // add puts q, which has something to write and no writer, at the end of the line.
 func (w *workers) add(q *queue) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.append(q)
-	if w.running < w.max {
+	w.start(w.few)
+}
+
+// start starts one more worker if there are fewer than limit. w.mu is held.
+func (w *workers) start(limit int) {
+	if w.running < limit {
 		w.running++
 		go w.run() // ends when nothing is left in the line
+	}
+}
+
+// help is called before a write that takes its time.
+func (w *workers) help() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.first != nil {
+		w.start(w.most)
 	}
 }
 
@@ -40,15 +59,16 @@ func (w *workers) append(q *queue) {
 }
 
 // next returns the queue whose turn it is, nil if the worker is no longer needed.
-// unfinished, if not nil, goes to the end of the line.
-func (w *workers) next(unfinished *queue) *queue {
+// unfinished, if not nil, goes to the end of the line. long says that the worker's last
+// write was.
+func (w *workers) next(unfinished *queue, long bool) *queue {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if unfinished != nil {
 		w.append(unfinished)
 	}
 	q := w.first
-	if q == nil {
+	if q == nil || w.running > w.few && !long {
 		w.running--
 		return nil
 	}
@@ -62,12 +82,11 @@ func (w *workers) next(unfinished *queue) *queue {
 func (w *workers) run() {
 	t := trials.Get().(*trial)
 	t.batch = workerBatch()
-	for q, turn := w.next(nil), 1; q != nil; turn++ {
-		if t.serve(q) {
-			q = w.next(q)
-		} else {
-			q = w.next(nil)
+	for q, turn := w.next(nil, true), 1; q != nil; turn++ {
+		if !t.serve(q, w) {
+			q = nil
 		}
+		q = w.next(q, t.long)
 		if turn%8 == 0 {
 			runtime.Gosched() // whoever sends goes first: more is written at a time then
 		}
@@ -80,6 +99,7 @@ func (w *workers) run() {
 // A trial writes what a connection has room for.
 type trial struct {
 	batch *batch
+	long  bool // what was written last
 
 	conn syscall.RawConn
 	p    []byte
@@ -95,13 +115,17 @@ var trials = sync.Pool{New: func() any {
 }}
 
 // serve writes one batch of q, and reports whether q has more.
-func (t *trial) serve(q *queue) (more bool) {
+func (t *trial) serve(q *queue, w *workers) (more bool) {
 	b := t.batch
 	if !q.take(b) {
 		return false
 	}
 	if !b.long() {
-		n, err := t.try(q.raw, b.layOut())
+		p := b.layOut()
+		if t.long = len(p) >= maxBatch; t.long {
+			w.help()
+		}
+		n, err := t.try(q.raw, p)
 		if b.sent = n; err != nil || n == len(b.wire) {
 			return q.written(b, b.whole(n), err)
 		}

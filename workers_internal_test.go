@@ -125,7 +125,7 @@ func TestWorkersWriteEverythingInOrder(t *testing.T) {
 func TestWorkersPassByAFullConnection(t *testing.T) {
 	w := newWorkers()
 	full := newFrame(websocket.MessageBinary, make([]byte, 32<<10))
-	for range 4 * w.max {
+	for range 4 * w.most {
 		q, _, _ := workersQueue(t, w, 64<<20)
 		for range 200 { // more than the system takes
 			if err := q.send(inTime(t), full, false); err != nil {
@@ -208,8 +208,8 @@ func TestWorkersAreNoMoreThanTheirLimit(t *testing.T) {
 			for range 200 {
 				_ = q.send(inTime(t), newFrame(websocket.MessageText, []byte("x")), false)
 				w.mu.Lock()
-				if w.running > w.max {
-					t.Errorf("%d workers, and the limit is %d", w.running, w.max)
+				if w.running > w.most {
+					t.Errorf("%d workers, and the limit is %d", w.running, w.most)
 				}
 				w.mu.Unlock()
 			}

@@ -17,6 +17,7 @@ type workers struct {
 	mu          sync.Mutex // guards what follows; taken under a queue's mu, with nothing under it
 	first, last *queue     // those that have something to write, linked by next
 	running     int
+	added       int // queues so far
 }
 
 func newWorkers() *workers {
@@ -29,6 +30,7 @@ func (w *workers) add(q *queue) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.append(q)
+	w.added++
 	w.start(w.few)
 }
 
@@ -58,17 +60,16 @@ func (w *workers) append(q *queue) {
 	w.last = q
 }
 
-// next returns the queue whose turn it is, nil if the worker is no longer needed.
-// unfinished, if not nil, goes to the end of the line. long says that the worker's last
-// write was.
-func (w *workers) next(unfinished *queue, long bool) *queue {
+// next returns the queue whose turn it is, nil if the worker, which t is of, is no longer
+// needed. unfinished, if not nil, goes to the end of the line.
+func (w *workers) next(t *trial, unfinished *queue) *queue {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if unfinished != nil {
 		w.append(unfinished)
 	}
 	q := w.first
-	if q == nil || w.running > w.few && !long {
+	if q == nil || w.running > w.few && !t.long {
 		w.running--
 		return nil
 	}
@@ -76,20 +77,25 @@ func (w *workers) next(unfinished *queue, long bool) *queue {
 		w.last = nil
 	}
 	q.next = nil
+	if t.added != w.added {
+		t.added, t.sending = w.added, true
+	}
 	return q
 }
 
 func (w *workers) run() {
 	t := trials.Get().(*trial)
 	t.batch = workerBatch()
-	for q, turn := w.next(nil, true), 1; q != nil; turn++ {
+	t.long = true // or it might not be needed before it has begun
+	for q, turn := w.next(t, nil), 1; q != nil; turn++ {
 		if !t.serve(q, w) {
 			q = nil
 		}
-		q = w.next(q, t.long)
-		if turn%8 == 0 {
+		if turn%8 == 0 && t.sending {
+			t.sending = false
 			runtime.Gosched() // whoever sends goes first: more is written at a time then
 		}
+		q = w.next(t, q)
 	}
 	t.batch.free()
 	t.batch = nil
@@ -100,6 +106,9 @@ func (w *workers) run() {
 type trial struct {
 	batch *batch
 	long  bool // what was written last
+
+	added   int  // workers.added when it looked last
+	sending bool // somebody has been sending meanwhile
 
 	conn syscall.RawConn
 	p    []byte

@@ -91,6 +91,9 @@ func (c *Channel) fireMessage(ctx context.Context, m Message) {
 // ownEnd reports whether err says no more than that the channel has closed.
 func (c *Channel) ownEnd(err error) bool {
 	own := c.Err()
+	if own != nil && err == own {
+		return true
+	}
 	if own == nil || errors.As(err, new(*PanicError)) {
 		return false
 	}

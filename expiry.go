@@ -17,7 +17,7 @@ type heartbeat struct {
 
 // startTimers puts the channel's deadlines under t.
 func (c *Channel) startTimers(t *timers) {
-	a := &alarm{wake: c.tick}
+	a := &alarm{waker: c}
 	c.mu.Lock()
 	if c.timers == t {
 		c.mu.Unlock()
@@ -31,12 +31,12 @@ func (c *Channel) startTimers(t *timers) {
 		old.stop(oldAlarm)
 	}
 	if !closed {
-		t.set(a, c.tick(time.Now()))
+		t.set(a, c.wake(time.Now()))
 	}
 }
 
-// tick does what is due on the channel and returns when something may be next.
-func (c *Channel) tick(now time.Time) (next time.Time) {
+// wake does what is due on the channel and returns when something may be next.
+func (c *Channel) wake(now time.Time) (next time.Time) {
 	if expires, ok := c.ExpiresAt(); ok {
 		if !now.Before(expires) {
 			c.closeAsync(&CloseError{Code: StatusExpired, Reason: "expired", Err: ErrExpired}, graceful)

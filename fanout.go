@@ -34,6 +34,9 @@ func (r *room) deliver(p *Publication) {
 	if r.epoch != p.Epoch {
 		r.begin(p.Epoch)
 	}
+	if r.prefix == nil && r.has.envelopes > 0 {
+		r.prefix = placePrefix(r.name, r.epoch)
+	}
 	frames := framer{m: p.Message, forms: &f.forms, place: place{r.prefix, p.Seq}}
 	for _, m := range r.members {
 		if p.Seq <= m.after {

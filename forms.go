@@ -27,11 +27,16 @@ func (c *Channel) shape() shape {
 type present struct {
 	types    [payloadTypes]int
 	deflated [shapes]int // of those that can be sent compressed messages
+
+	envelopes int // channels in Envelope mode
 }
 
 // add counts c n times more.
 func (p *present) add(c *Channel, n int) {
 	p.types[c.opts.PayloadType] += n
+	if c.opts.Envelope {
+		p.envelopes += n
+	}
 	if c.deflateFrom > 0 {
 		p.deflated[c.shape()] += n
 	}

@@ -25,7 +25,7 @@ type room struct {
 	members []*member
 	has     present // of the members
 	epoch   string
-	prefix  []byte // of the envelopes of this epoch
+	prefix  []byte // of the envelopes of this epoch; nil: not needed yet
 }
 
 // A member is one channel's membership of one room.
@@ -81,7 +81,7 @@ func (r *room) begin(epoch string) {
 			m.after = 0
 		}
 	}
-	r.epoch, r.prefix = epoch, placePrefix(r.name, epoch)
+	r.epoch, r.prefix = epoch, nil
 }
 
 // hold keeps fr until the replay is done. r.mu is held.

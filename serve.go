@@ -119,43 +119,53 @@ func (b *ChannelBox) resolve(opts *ChannelOptions) (*ChannelOptions, error) {
 // run takes a channel from the middleware to its last event, also if the handler ends
 // its goroutine.
 func (b *ChannelBox) run(ctx context.Context, c *Channel, h Handler, mw Middleware) (result error) {
+	s := &service{box: b, handler: h}
 	err := errGoexit
-	entered, refused := false, false
 	defer func() {
-		if !entered || refused {
+		if !s.entered || s.refused {
 			b.counters.refused.Add(1)
 		}
-		result = c.conclude(err, entered)
+		result = c.conclude(err, s.entered)
 	}()
-	inner := func(ctx context.Context, c *Channel) error {
-		if entered {
-			return errors.New("wschannels: a middleware called next twice")
-		}
-		if err := b.enter(c); err != nil {
-			if own := c.Err(); own != nil {
-				return own
-			}
-			return refusal(err)
-		}
-		entered = true
-		if err := c.fireConnect(ctx); err != nil {
-			refused = true
-			return err
-		}
-		if h == nil {
-			return c.runEvents(ctx)
-		}
-		if _, err := c.startReading(); err != nil {
-			return err
-		}
-		return h(ctx, c)
+	if mw == nil {
+		err = guard(func() error { return s.run(ctx, c) })
+	} else {
+		err = guard(func() error { return mw(s.run)(ctx, c) })
 	}
-	handler := Handler(inner)
-	if mw != nil {
-		handler = mw(inner)
-	}
-	err = guard(func() error { return handler(ctx, c) })
 	return nil // conclude says
+}
+
+// A service is what the middleware is around: it puts the channel in the box and runs
+// the handler.
+type service struct {
+	box     *ChannelBox
+	handler Handler // nil: event mode
+	entered bool
+	refused bool // by OnConnect
+}
+
+func (s *service) run(ctx context.Context, c *Channel) error {
+	if s.entered {
+		return errors.New("wschannels: a middleware called next twice")
+	}
+	if err := s.box.enter(c); err != nil {
+		if own := c.Err(); own != nil {
+			return own
+		}
+		return refusal(err)
+	}
+	s.entered = true
+	if err := c.fireConnect(ctx); err != nil {
+		s.refused = true
+		return err
+	}
+	if s.handler == nil {
+		return c.runEvents(ctx)
+	}
+	if _, err := c.startReading(); err != nil {
+		return err
+	}
+	return s.handler(ctx, c)
 }
 
 var errGoexit = errors.New("wschannels: the handler called runtime.Goexit")

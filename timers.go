@@ -21,8 +21,12 @@ type alarm struct {
 	when  time.Time
 	index int  // in the heap, plus 1; 0: not in it
 	dead  bool // it is never set again
-	// wake does what is due and returns when to be woken next; zero: never.
-	wake func(now time.Time) (next time.Time)
+	waker
+}
+
+// A waker does what is due and returns when to be woken next; zero: never.
+type waker interface {
+	wake(now time.Time) (next time.Time)
 }
 
 // set wakes a at when, or earlier if it was to be woken earlier.

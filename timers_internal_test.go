@@ -17,13 +17,13 @@ func TestTimersWakeInTimeAndOrder(t *testing.T) {
 		woken := make([]time.Duration, 0, n)
 		for range n {
 			d := time.Duration(rand.IntN(1e9))
-			a := &alarm{wake: func(now time.Time) time.Time {
+			a := &alarm{waker: wakeFunc(func(now time.Time) time.Time {
 				woken = append(woken, d)
 				if late := now.Sub(began) - d; late != 0 {
 					t.Errorf("woken %v late", late)
 				}
 				return time.Time{}
-			}}
+			})}
 			ts.set(a, began.Add(d))
 		}
 		time.Sleep(2 * time.Second)
@@ -41,12 +41,12 @@ func TestAlarmIsSetAgainByItsWake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ts timers
 		n := 0
-		a := &alarm{wake: func(now time.Time) time.Time {
+		a := &alarm{waker: wakeFunc(func(now time.Time) time.Time {
 			if n++; n == 5 {
 				return time.Time{}
 			}
 			return now.Add(time.Second)
-		}}
+		})}
 		ts.set(a, time.Now().Add(time.Second))
 		time.Sleep(4*time.Second + 1)
 		synctest.Wait()
@@ -70,10 +70,10 @@ func TestAlarmIsMovedForwardOnly(t *testing.T) {
 			var ts timers
 			began := time.Now()
 			var got []time.Duration
-			a := &alarm{wake: func(now time.Time) time.Time {
+			a := &alarm{waker: wakeFunc(func(now time.Time) time.Time {
 				got = append(got, now.Sub(began))
 				return time.Time{}
-			}}
+			})}
 			ts.set(a, began.Add(tt.first))
 			ts.set(a, began.Add(tt.second))
 			time.Sleep(time.Minute)
@@ -88,10 +88,10 @@ func TestAlarmIsMovedForwardOnly(t *testing.T) {
 func TestStoppedAlarmsStaySilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ts timers
-		silent := func(time.Time) time.Time { t.Error("woken"); return time.Time{} }
-		stopped, closed, heard := &alarm{wake: silent}, &alarm{wake: silent}, false
+		silent := wakeFunc(func(time.Time) time.Time { t.Error("woken"); return time.Time{} })
+		stopped, closed, heard := &alarm{waker: silent}, &alarm{waker: silent}, false
 		ts.set(stopped, time.Now().Add(time.Second))
-		ts.set(&alarm{wake: func(time.Time) time.Time { heard = true; return time.Time{} }}, time.Now().Add(2*time.Second))
+		ts.set(&alarm{waker: wakeFunc(func(time.Time) time.Time { heard = true; return time.Time{} })}, time.Now().Add(2*time.Second))
 		ts.stop(stopped)
 		ts.set(stopped, time.Now().Add(time.Second)) // dead: stays so
 		time.Sleep(3 * time.Second)
@@ -109,3 +109,7 @@ func TestStoppedAlarmsStaySilent(t *testing.T) {
 		}
 	})
 }
+
+type wakeFunc func(now time.Time) time.Time
+
+func (f wakeFunc) wake(now time.Time) time.Time { return f(now) }

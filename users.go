@@ -41,12 +41,15 @@ func newUsers(opts *Options, t *timers, panics *atomic.Uint64) *users {
 			boxes: make(map[string]*mailbox),
 		},
 	}
-	u.alarm = &alarm{wake: func(now time.Time) time.Time {
-		u.mu.Lock()
-		defer u.mu.Unlock()
-		return u.mail.sweep(now)
-	}}
+	u.alarm = &alarm{waker: u}
 	return u
+}
+
+// wake drops the mail that has expired.
+func (u *users) wake(now time.Time) time.Time {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.mail.sweep(now)
 }
 
 // SetUser says who the channel is, once known; [Auth] is the usual place. The channel

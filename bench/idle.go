@@ -24,13 +24,13 @@ func idle() *scenario {
 				{Key: "goroutines", Title: "goroutines"},
 			},
 		},
-		rounds: 3, takes: 4 * time.Second, handed: true, run: runIdle,
+		rounds: 3, takes: 4 * time.Second, run: runIdle,
 	}
 }
 
 func runIdle(r *runner, c contestant.Contestant, _ string) (map[string]float64, []string, error) {
 	members := r.few(5000, 50)
-	p, err := startPair(c, contestant.Config{Window: 256, MaxMessage: 128}, r.bound)
+	p, err := startPair(c, contestant.Config{MaxMessage: 128, Limit: true}, r.bound)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"strings"
 	"time"
 
 	"github.com/wschannels/wschannels/bench/contestant"
@@ -14,14 +13,13 @@ type scenario struct {
 	rounds int           // by default
 	takes  time.Duration // a run, about, without what is measured for a given time
 	timed  time.Duration // how long that is
-	handed bool          // wschannels-handler takes part
 	sits   string        // the contestant that does not take part
 	run    func(r *runner, c contestant.Contestant, profile string) (map[string]float64, []string, error)
 }
 
 // takesPart says whether a contestant is in the scenario.
 func (s *scenario) takesPart(c contestant.Contestant) bool {
-	return c.Name != s.sits && (s.handed || !strings.HasSuffix(c.Name, "-handler"))
+	return c.Name != s.sits && (c.Only == "" || c.Only == s.Name)
 }
 
 var (

@@ -1,7 +1,7 @@
 package contestant
 
-// All returns the contestants in the order in which tables show them. The last one,
-// wschannels-handler, is only for measuring what idle connections hold.
+// All returns the contestants in the order in which tables show them. The last
+// two take part in one scenario each.
 func All() []Contestant {
 	return []Contestant{
 		floor,
@@ -13,6 +13,7 @@ func All() []Contestant {
 		gorillaPrepared,
 		coderChat,
 		withHandler,
+		centrifugeExperimental,
 	}
 }
 

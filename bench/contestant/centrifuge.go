@@ -19,10 +19,20 @@ var centrifugeNode = Contestant{
 		"longer. WriteDelay is off and up to 16 waiting messages share a frame, both the defaults; a delay " +
 		"would save it system calls and cost latency. ClientQueueMaxSize is raised from 1 MiB where the " +
 		"window needs more. Pings come every 2 minutes instead of 25 seconds, as they are messages of the " +
-		"protocol that clients must answer. Compression is at level 1, with the cache of prepared messages " +
-		"(experimental, it says), so that a message is compressed once.",
-	New:     newCentrifuge,
+		"protocol that clients must answer. Compression is at level 1.",
+	New:     func(cfg Config) Hub { return newCentrifuge(cfg, 0) },
 	Dialect: Centrifuge,
+}
+
+var centrifugeExperimental = Contestant{
+	Name:   "centrifuge-experimental",
+	Module: "github.com/centrifugal/centrifuge",
+	Setup: "The same with CompressionPreparedMessageCacheSize, by which frames that are alike are compressed " +
+		"once. Its documentation says that it is experimental and not for production, so this is shown in the " +
+		"compression scenario, and is not what others are compared with.",
+	New:     func(cfg Config) Hub { return newCentrifuge(cfg, 16<<20) },
+	Dialect: Centrifuge,
+	Only:    "compression",
 }
 
 type centrifugeHub struct {
@@ -32,7 +42,7 @@ type centrifugeHub struct {
 	slow  atomic.Int64
 }
 
-func newCentrifuge(cfg Config) Hub {
+func newCentrifuge(cfg Config, cache int64) Hub {
 	const push = 128 // more than the protocol and the name of a group put around a payload
 	node, err := centrifuge.New(centrifuge.Config{
 		ClientQueueMaxSize: cfg.queueBytes(1<<20, push),
@@ -56,7 +66,7 @@ func newCentrifuge(cfg Config) Hub {
 	if cfg.Compress {
 		ws.Compression = true
 		ws.CompressionLevel = flate.BestSpeed
-		ws.CompressionPreparedMessageCacheSize = 16 << 20
+		ws.CompressionPreparedMessageCacheSize = cache
 	}
 	h.Handler = centrifuge.NewWebsocketHandler(node, ws)
 	return h

@@ -51,6 +51,7 @@ type Contestant struct {
 	Module string // import path of what is compared, "" for none
 	Setup  string // how it is set up and why that is fair, a few sentences
 	New    func(Config) Hub
+	Only   string // the scenario in which alone it takes part; "": all
 
 	// Dialect is what a client has to say first, and how many messages a frame may hold.
 	Dialect Dialect

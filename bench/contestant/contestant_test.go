@@ -223,7 +223,7 @@ func TestCompress(t *testing.T) {
 
 func TestAll(t *testing.T) {
 	want := []string{
-		"floor", "wschannels", "melody", "gws", "centrifuge", "gorilla", "gorilla-prepared", "coder", "wschannels-handler",
+		"floor", "wschannels", "melody", "gws", "centrifuge", "gorilla", "gorilla-prepared", "coder", "wschannels-handler", "centrifuge-experimental",
 	}
 	var names []string
 	for _, c := range contestant.All() {

@@ -27,7 +27,8 @@ var withHandler = Contestant{
 	Module: wschannelsModule,
 	Setup: "The same with a Handler that ranges over Messages instead of event mode, which costs a second " +
 		"goroutine a connection. It is in the scenario of idle connections only, which is where that shows.",
-	New: func(cfg Config) Hub { return newBox(cfg, true) },
+	New:  func(cfg Config) Hub { return newBox(cfg, true) },
+	Only: "idle",
 }
 
 type boxHub struct {

@@ -120,11 +120,15 @@ const (
 	Ours  = "wschannels"
 )
 
+// experimental ends the name of a contestant with settings that its own documentation
+// advises against.
+const experimental = "-experimental"
+
 // BestPeer returns the row with the best median of m that is neither the floor nor
-// ours, or nil.
+// ours nor experimental, or nil.
 func BestPeer(rows []*Row, m Metric) (best *Row) {
 	for _, r := range rows {
-		if r.Contestant == Floor || strings.HasPrefix(r.Contestant, Ours) || !r.OK() {
+		if r.Contestant == Floor || strings.HasPrefix(r.Contestant, Ours) || strings.HasSuffix(r.Contestant, experimental) || !r.OK() {
 			continue
 		}
 		v := r.Values[m.Key].Median

@@ -80,7 +80,7 @@ func TestPublishWaitsForAll(t *testing.T) {
 		d, err := p.publish(Publish{
 			Duration: 10 * time.Millisecond, Rate: 1000, Step: 4, Groups: 1, Size: 512, Document: true, Patience: time.Minute,
 		})
-		if err != nil || d.Stalled || d.Messages%4 != 0 || d.Messages < 8 || d.Took < 7*time.Millisecond {
+		if err != nil || d.Stalled || d.Messages%4 != 0 || d.Messages < 4 {
 			t.Errorf("published %+v, %v", d, err)
 		}
 	}

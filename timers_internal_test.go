@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,9 +41,9 @@ func TestTimersWakeInTimeAndOrder(t *testing.T) {
 func TestAlarmIsSetAgainByItsWake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ts timers
-		n := 0
+		var woken atomic.Int32
 		a := &alarm{waker: wakeFunc(func(now time.Time) time.Time {
-			if n++; n == 5 {
+			if woken.Add(1) == 5 {
 				return time.Time{}
 			}
 			return now.Add(time.Second)
@@ -50,12 +51,12 @@ func TestAlarmIsSetAgainByItsWake(t *testing.T) {
 		ts.set(a, time.Now().Add(time.Second))
 		time.Sleep(4*time.Second + 1)
 		synctest.Wait()
-		if n != 4 {
+		if n := woken.Load(); n != 4 {
 			t.Errorf("woken %d times after 4 s, want 4", n)
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if n != 5 {
+		if n := woken.Load(); n != 5 {
 			t.Errorf("woken %d times, want 5 and no more", n)
 		}
 	})

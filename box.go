@@ -53,10 +53,14 @@ type Options struct {
 	Channel ChannelOptions // defaults of the channels that the box accepts
 	Events  Events         // of all channels in the box
 
-	// Accept is for the handshake: origin patterns, subprotocols, compression. With a
-	// CompressionMode compressed messages are read, at 32 KiB a connection if the peer
-	// uses context takeover; what is sent is not compressed yet. The callbacks run
-	// where a channel is read: nothing else is read meanwhile.
+	// Accept is for the handshake: origin patterns, subprotocols, compression. The
+	// callbacks run where a channel is read: nothing else is read meanwhile.
+	//
+	// With a CompressionMode, compressed messages (RFC 7692) are read, at 32 KiB a
+	// connection if the peer uses context takeover, and limited by what they inflate
+	// to. What is sent is compressed from CompressionThreshold bytes on (0: 512, with
+	// CompressionContextTakeover 128), each message by itself and, to a group, once for
+	// all members. Limits and Stats count payloads as they are without compression.
 	Accept websocket.AcceptOptions
 
 	History           HistoryLimits // per group

@@ -306,3 +306,20 @@ func TestGroupExceptedMembersNeedNotCarryThePayload(t *testing.T) {
 	}
 	boxWant(t, "received", boxFlushed(t, c, conn), []string{"\xff"})
 }
+
+type boxNoBinary struct{}
+
+func (boxNoBinary) MarshalBinary() ([]byte, error) { return nil, nil }
+
+// No bytes are a payload, too, to a group as to one channel.
+func TestABinaryMarshalerMayReturnNothing(t *testing.T) {
+	b := boxOf(t, nil)
+	c, conn := boxMember(t, b, &wschannels.ChannelOptions{PayloadType: wschannels.Bytes}, "g")
+	if err := c.Send(t.Context(), boxNoBinary{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.GroupSend(t.Context(), "g", boxNoBinary{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	boxWant(t, "the member", boxFlushed(t, c, conn), []string{"", ""})
+}

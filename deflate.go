@@ -11,9 +11,9 @@ import (
 	"github.com/coder/websocket"
 )
 
-// Outgoing permessage-deflate (RFC 7692). Each message is compressed by itself, without
-// the context of those before it, which is always allowed (section 7.2.1): so one
-// compression serves every member of a group, and a connection keeps no compressor.
+// Outgoing permessage-deflate (RFC 7692). Each message is compressed by itself: context
+// takeover (section 7.1.1) permits references to earlier messages, and demands none. So
+// one compression serves every member of a group, and a connection keeps no compressor.
 
 // emptyBlock ends what a flush writes. Section 7.2.1 leaves it out at a message's end.
 const emptyBlock = "\x00\x00\xff\xff"

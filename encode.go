@@ -74,7 +74,7 @@ func marshalBinary(v encoding.BinaryMarshaler) (p []byte, err error) {
 		p, err = v.MarshalBinary()
 		return err
 	})
-	return bytes.Clone(p), err // it may be the application's own buffer
+	return append([]byte{}, p...), err // it may be the application's own buffer
 }
 
 func stringText(v fmt.Stringer) (p []byte, err error) {

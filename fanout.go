@@ -14,6 +14,7 @@ type fanout struct {
 	forms  forms
 	result SendResult
 	slow   []*Channel // found no room, to be closed
+	woken  awakening  // those that have just begun to write
 }
 
 // deliver queues p for every member.
@@ -59,6 +60,7 @@ func (r *room) deliver(p *Publication) {
 			f.offer(m.c, fr, now)
 		}
 	}
+	f.woken.done()
 	r.mu.Unlock()
 
 	if f != p.local && len(f.slow) > 0 {
@@ -101,9 +103,9 @@ func (e except) has(id uuid.UUID) bool {
 }
 
 // offer queues fr on c by c's policy, and counts what comes of it. It may be called
-// under the lock that makes the order.
+// under the lock that makes the order. f.woken is to be told when that is done.
 func (f *fanout) offer(c *Channel, fr *frame, now time.Time) outcome {
-	out, evicted := c.queue.offer(fr, c.opts.Slow)
+	out, evicted := c.queue.offer(fr, c.opts.Slow, &f.woken)
 	f.result.Evicted += evicted
 	switch out {
 	case offered:

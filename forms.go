@@ -80,7 +80,7 @@ func prepare(codec Codec, payload any, m Message, to *present, from int) (f form
 }
 
 // compress makes the compressed forms of m that to needs. It takes its time, and so is
-// not for under a lock.
+// not for under a room's lock.
 func (f *forms) compress(m Message, to *present, from int) {
 	for i, n := range to.deflated {
 		s := shape(i)

@@ -8,7 +8,8 @@ import (
 )
 
 // rawConn returns conn as one that can be written to without waiting, nil if it
-// cannot: its type must be one that puts nothing between its Write and the socket.
+// cannot: its type must be one that puts nothing between its Write and the socket. The
+// application may have used the socket's File, whose Fd makes it wait: not any more.
 func rawConn(conn net.Conn) syscall.RawConn {
 	var raw syscall.RawConn
 	var err error
@@ -18,7 +19,10 @@ func rawConn(conn net.Conn) syscall.RawConn {
 	case *net.UnixConn:
 		raw, err = conn.SyscallConn()
 	}
-	if err != nil {
+	if raw == nil || err != nil {
+		return nil
+	}
+	if raw.Control(func(fd uintptr) { err = syscall.SetNonblock(int(fd), true) }) != nil || err != nil {
 		return nil
 	}
 	return raw

@@ -75,6 +75,8 @@ func (w *hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		p, _ := brw.Reader.Peek(n)
 		w.early = bytes.NewReader(bytes.Clone(p))
 	}
+	_ = conn.SetReadDeadline(time.Time{}) // net/http has left none, other servers may have
+	_ = conn.SetWriteDeadline(time.Time{})
 	w.conn = conn
 	idle := standIn{}
 	return idle, bufio.NewReadWriter(bufio.NewReaderSize(idle, 16), bufio.NewWriterSize(idle, 16)), nil
@@ -113,22 +115,26 @@ func (o *ownedConn) discard() (answered bool) {
 	return false
 }
 
-func (o *ownedConn) transmit(b *batch) (int, error) {
-	_ = o.in.conn.SetWriteDeadline(time.Now().Add(o.in.limits.WriteTimeout)) // a failure shows in the write
+func (o *ownedConn) transmit(b *batch) (frames int, err error) {
 	var n int
-	var err error
 	if b.long() {
 		f := b.frames[0]
 		parts := net.Buffers{append(b.ahead(nil), f.header[:f.hlen]...), f.payload}
 		if b.farewell != nil {
 			parts = append(parts, b.farewell.wire)
 		}
+		o.hurry()
 		var m int64
 		m, err = parts.WriteTo(o.in.conn)
 		n = int(m)
 	} else {
-		n, err = o.in.conn.Write(b.layOut()[b.sent:])
-		n += b.sent
+		for p := b.layOut()[b.sent:]; len(p) > 0 && err == nil; p = p[min(len(p), maxBatch):] {
+			o.hurry() // again: a slow peer has its time for each
+			var m int
+			m, err = o.in.conn.Write(p[:min(len(p), maxBatch)])
+			b.sent += m
+		}
+		n = b.sent
 	}
 	if err == nil {
 		_ = o.in.conn.SetWriteDeadline(time.Time{}) // workers write without one
@@ -139,6 +145,11 @@ func (o *ownedConn) transmit(b *batch) (int, error) {
 		err = errWriteTimeout
 	}
 	return b.whole(n), err
+}
+
+// hurry bounds the next write.
+func (o *ownedConn) hurry() {
+	_ = o.in.conn.SetWriteDeadline(time.Now().Add(o.in.limits.WriteTimeout)) // a failure shows in the write
 }
 
 func (o *ownedConn) abort() {

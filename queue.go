@@ -98,6 +98,7 @@ func (q *queue) send(ctx context.Context, f *frame, held bool) error {
 	if len(q.waiting) == 0 && q.bytes+f.size() <= q.limit {
 		q.unhold(f, held, false)
 		q.push(f)
+		q.wake()
 		q.mu.Unlock()
 		return nil
 	}
@@ -126,8 +127,9 @@ func (q *queue) send(ctx context.Context, f *frame, held bool) error {
 }
 
 // offer queues f if it fits, and otherwise does what policy says. It never waits.
-// evicted counts the older frames that were dropped for it.
-func (q *queue) offer(f *frame, policy SlowPolicy) (out outcome, evicted int) {
+// evicted counts the older frames that were dropped for it. A writer that is to be woken
+// is left to woken.
+func (q *queue) offer(f *frame, policy SlowPolicy, woken *awakening) (out outcome, evicted int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.state != queueOpen || q.slow {
@@ -152,6 +154,12 @@ func (q *queue) offer(f *frame, policy SlowPolicy) (out outcome, evicted int) {
 		return offeredFull, 0
 	}
 	q.push(f)
+	if q.workers == nil || q.running || q.ended {
+		q.wake()
+	} else {
+		q.running = true
+		woken.add(q)
+	}
 	if evicted > 0 {
 		q.admit() // there may be room for more than f
 	}
@@ -169,10 +177,12 @@ func (q *queue) fits(f *frame, held bool) bool {
 	}
 	q.unhold(f, held, false)
 	q.push(f)
+	q.wake()
 	return true
 }
 
-// push appends f, for which there is room. q.mu is held.
+// push appends f, for which there is room; the writer is the caller's to wake. q.mu is
+// held.
 func (q *queue) push(f *frame) {
 	if len(q.frames) == cap(q.frames) {
 		q.grow()
@@ -180,7 +190,6 @@ func (q *queue) push(f *frame) {
 	q.frames = append(q.frames, f)
 	q.bytes += f.size()
 	q.pushed++
-	q.wake()
 }
 
 // pop takes the first frame. q.mu is held.
@@ -258,6 +267,7 @@ func (q *queue) admit() {
 		q.waiting = q.waiting[1:]
 		q.unhold(s.f, s.held, false)
 		q.push(s.f)
+		q.wake()
 		s.ok = true
 		close(s.done)
 	}

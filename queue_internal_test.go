@@ -157,7 +157,7 @@ func (m *queueModel) send(f *frame) {
 }
 
 func (m *queueModel) offer(f *frame, policy SlowPolicy) {
-	out, evicted := m.q.offer(f, policy)
+	out, evicted := m.q.offer(f, policy, new(awakening))
 	want, wantEvicted := offered, 0
 	switch {
 	case !m.open || m.slow:
@@ -322,7 +322,7 @@ func TestQueueBoundsAreExact(t *testing.T) {
 			m.send(frame(n))
 		}
 		m.check()
-		if out, _ := m.q.offer(frame(0), SlowDropNewest); out != offeredFull {
+		if out, _ := m.q.offer(frame(0), SlowDropNewest, new(awakening)); out != offeredFull {
 			t.Errorf("a queue of 100 of 100 bytes took one more: %d", out)
 		}
 		m.accepted, m.dropped = m.accepted+1, m.dropped+1

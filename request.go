@@ -83,12 +83,12 @@ func ofHandshake(name string) bool {
 
 // unpack makes a request of its own for the caller.
 func (k *keptRequest) unpack() *http.Request {
-	r := k.request.WithContext(k.request.Context())
+	r := k.request.Clone(k.request.Context())
 	if k.plain {
 		r.URL, _ = url.ParseRequestURI(r.RequestURI) // as net/http has done
 	}
 	all := k.common.Value() + k.header
-	n := strings.Count(all, "\x00") / 2
+	n := (strings.Count(all, "\x00") + 1) / 2 // the application may have put one in a value
 	r.Header = make(http.Header, n)
 	values := make([]string, n)
 	for rest := all; rest != ""; values = values[1:] {

@@ -58,3 +58,11 @@ func TestAKeptRequestIsWhatItWas(t *testing.T) {
 		}
 	}
 }
+
+// Only the application can put a 0 into a header.
+func TestAKeptRequestBearsAnyHeader(t *testing.T) {
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("X-Zero", "a\x00b")
+	r.Header.Set("User-Agent", "\x00")
+	_ = keepRequest(context.Background(), r).unpack()
+}

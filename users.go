@@ -267,6 +267,7 @@ func (u *users) deliver(m *mail, f *fanout) bool {
 			done = done || c.opts.Slow != SlowDisconnect
 		}
 	}
+	f.woken.done()
 	return done && a.drains == nil
 }
 

@@ -34,6 +34,50 @@ func (w *workers) add(q *queue) {
 	w.start(w.few)
 }
 
+// An awakening collects queues that have something to write and no writer yet, so that
+// the workers' lock, which workers take all the time, is taken for many at once. The
+// zero value is ready.
+type awakening struct {
+	workers     *workers
+	first, last *queue
+	n           int
+}
+
+// add adds q, whose mu is held.
+func (a *awakening) add(q *queue) {
+	if a.n == 64 || a.n > 0 && a.workers != q.workers {
+		a.done() // the workers need not wait for all
+	}
+	if a.n == 0 {
+		a.workers, a.first = q.workers, q
+	} else {
+		a.last.next = q
+	}
+	a.last = q
+	a.n++
+}
+
+// done hands over to the workers. It must be called, soon.
+func (a *awakening) done() {
+	if a.n == 0 {
+		return
+	}
+	w := a.workers
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.last == nil {
+		w.first = a.first
+	} else {
+		w.last.next = a.first
+	}
+	w.last = a.last
+	w.added += a.n
+	for range min(a.n, w.few) {
+		w.start(w.few)
+	}
+	*a = awakening{}
+}
+
 // start starts one more worker if there are fewer than limit. w.mu is held.
 func (w *workers) start(limit int) {
 	if w.running < limit {
@@ -110,7 +154,6 @@ type trial struct {
 	added   int  // workers.added when it looked last
 	sending bool // somebody has been sending meanwhile
 
-	conn syscall.RawConn
 	p    []byte
 	n    int
 	err  error

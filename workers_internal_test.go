@@ -221,6 +221,56 @@ func TestWorkersAreNoMoreThanTheirLimit(t *testing.T) {
 	w.none(t)
 }
 
+// The File of a socket makes it wait once somebody asks for its descriptor.
+func TestWorkersDoNotWaitForASocketThatWasMadeToWait(t *testing.T) {
+	_, o, _ := workersQueue(t, newWorkers(), 1)
+	f, err := o.in.conn.(*net.TCPConn).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	_ = f.Fd()
+	raw := rawConn(o.in.conn)
+	tr := trials.Get().(*trial)
+	p := make([]byte, 64<<10)
+	for range 10_000 {
+		n, err := tr.try(raw, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n < len(p) {
+			return // it is full, and we are here
+		}
+	}
+	t.Error("more than 600 MB, and no end")
+}
+
+// A peer that reads slowly, and all the time, has WriteTimeout for every part of what a
+// worker left over.
+func TestASlowPeerHasItsTimeForEachPart(t *testing.T) {
+	q, o, peer := workersQueue(t, newWorkers(), 4<<20)
+	o.in.limits.WriteTimeout = 200 * time.Millisecond
+	f := newFrame(websocket.MessageBinary, make([]byte, 16<<10))
+	q.mu.Lock() // so that the worker finds all of them
+	for range 40 {
+		q.push(f)
+	}
+	q.wake()
+	q.mu.Unlock()
+	tick := time.NewTicker(30 * time.Millisecond)
+	defer tick.Stop()
+	p := make([]byte, 32<<10)
+	for range 40 * (16<<10 + 4) / len(p) {
+		<-tick.C
+		if _, err := io.ReadFull(peer, p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(o.failed) > 0 {
+		t.Errorf("ended with %v", <-o.failed)
+	}
+}
+
 // What several members get is laid out once, and never mistaken for something else.
 func TestBatchesAreLaidOutOnce(t *testing.T) {
 	a, b := newFrame(websocket.MessageText, []byte("a")), newFrame(websocket.MessageText, []byte("b"))

@@ -69,7 +69,10 @@ func (q *queue) resume(b *batch) {
 		if !q.written(b, n, err) {
 			break
 		}
-		b.limit = maxBatch // a worker's may be longer
+		if b.limit > maxBatch { // a worker's: not for one who may wait for long
+			b.free()
+			b = batches.Get().(*batch)
+		}
 	}
 	b.free()
 }

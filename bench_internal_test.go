@@ -77,3 +77,18 @@ func benchConn(b *testing.B) net.Conn {
 	})
 	return conn
 }
+
+func BenchmarkDeflate(b *testing.B) {
+	p := []byte(`{"items":[`)
+	for i := range 12 {
+		p = fmt.Appendf(p, `{"id":%d,"name":"item %x","price":%d.%02d,"available":%t,"tags":["a%d","b"]},`, 1000+i*37, i*i*7919, i*13%97, i*31%100, i%3 == 0, i)
+	}
+	p = append(p, `null]}`...)
+	b.SetBytes(int64(len(p)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if deflate(p) == nil {
+			b.Fatal("not shorter")
+		}
+	}
+}

@@ -24,7 +24,7 @@ func ThisMachine(modules []string) Machine {
 	m := Machine{
 		CPU:     field("/proc/cpuinfo", "model name"),
 		Cores:   runtime.NumCPU(),
-		System:  strings.TrimSpace(runtime.GOOS + "/" + runtime.GOARCH + " " + firstLine("/proc/sys/kernel/osrelease")),
+		System:  strings.TrimSpace(runtime.GOOS + "/" + runtime.GOARCH + " " + kernel()),
 		Go:      runtime.Version(),
 		Date:    time.Now().UTC().Format(time.DateOnly),
 		Modules: make(map[string]string),
@@ -61,4 +61,10 @@ func field(path, name string) string {
 		}
 	}
 	return "unknown"
+}
+
+// kernel is the kernel's version, without what somebody's build adds to it.
+func kernel() string {
+	version, _, _ := strings.Cut(firstLine("/proc/sys/kernel/osrelease"), "-")
+	return version
 }

@@ -137,7 +137,7 @@ func (q *queue) account(b *batch, n int, err error) (counted int, more, room boo
 	}
 	q.sentBytes += uint64(b.plain)
 	q.flight = nil
-	if err != nil {
+	if err != nil && n < len(b.frames) {
 		q.flight = &batch{frames: slices.Clone(b.frames[n:])}
 		q.flightFirst += uint64(n)
 	}

@@ -29,7 +29,7 @@ func newWorkers() *workers {
 func (w *workers) add(q *queue) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.append(q)
+	w.append(q, q)
 	w.added++
 	w.start(w.few)
 }
@@ -65,12 +65,7 @@ func (a *awakening) done() {
 	w := a.workers
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.last == nil {
-		w.first = a.first
-	} else {
-		w.last.next = a.first
-	}
-	w.last = a.last
+	w.append(a.first, a.last)
 	w.added += a.n
 	for range min(a.n, w.few) {
 		w.start(w.few)
@@ -95,13 +90,14 @@ func (w *workers) help() {
 	}
 }
 
-func (w *workers) append(q *queue) {
+// append puts first to last, which are linked, at the end of the line. w.mu is held.
+func (w *workers) append(first, last *queue) {
 	if w.last == nil {
-		w.first = q
+		w.first = first
 	} else {
-		w.last.next = q
+		w.last.next = first
 	}
-	w.last = q
+	w.last = last
 }
 
 // next returns the queue whose turn it is, nil if the worker, which t is of, is no longer
@@ -110,7 +106,7 @@ func (w *workers) next(t *trial, unfinished *queue) *queue {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if unfinished != nil {
-		w.append(unfinished)
+		w.append(unfinished, unfinished)
 	}
 	q := w.first
 	if q == nil || w.running > w.few && !t.long {

@@ -3,6 +3,7 @@ package wschannels
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 
 	"github.com/coder/websocket"
@@ -47,6 +48,7 @@ func (b *ChannelBox) upgrade(w http.ResponseWriter, r *http.Request, opts *Chann
 	}
 	link, err := accept(w, r, b.accept, opts)
 	if err != nil {
+		b.badHandshake(w, err)
 		return nil, err
 	}
 	base := context.WithoutCancel(r.Context())
@@ -70,6 +72,19 @@ func (b *ChannelBox) upgrade(w http.ResponseWriter, r *http.Request, opts *Chann
 		return nil, err
 	}
 	return c, nil
+}
+
+// badHandshake counts and logs a request that was answered with an error.
+func (b *ChannelBox) badHandshake(w http.ResponseWriter, err error) {
+	b.counters.badHandshakes.Add(1)
+	if b.opts.Logger == nil {
+		return
+	}
+	level := slog.LevelDebug // anybody can make as many as they like
+	if !hijackable(w) {
+		level = slog.LevelError // nobody can connect
+	}
+	b.opts.Logger.Log(context.Background(), level, "wschannels: handshake refused", "error", err.Error())
 }
 
 // guardedAccept is Options.Accept with callbacks that cannot bring the process down.

@@ -119,7 +119,7 @@ func New(opts *Options) (*ChannelBox, error) {
 	b.rooms = newRoomTable(b.broker, b.opts.Channel.Codec)
 	b.rooms.perChannel = b.opts.MaxGroupsPerChannel
 	b.rooms.max = b.opts.MaxGroups
-	b.rooms.panics = &b.counters.panics
+	b.rooms.counters = &b.counters
 	b.rooms.deflateFrom = deflateFrom(&b.opts.Accept)
 	b.users = newUsers(&b.opts, &b.timers, &b.counters.panics)
 	return b, nil

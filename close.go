@@ -137,7 +137,7 @@ func (c *Channel) begin(end *CloseError, from origin) bool {
 		alarms.stop(alarm)
 	}
 	if box != nil {
-		box.channelCloses(c, end)
+		box.channelCloses(c, end, from&isFault != 0)
 	}
 	if takeOver {
 		go c.drain() // ends with the connection
@@ -161,7 +161,9 @@ func (c *Channel) finish(how ending) {
 		if !c.link.readsAnswer() {
 			answer = nil
 		}
-		c.await(timer.C, answer)
+		if !c.await(timer.C, answer) {
+			c.unanswered()
+		}
 	case echo:
 		c.await(timer.C, nil)
 	}
@@ -179,9 +181,16 @@ func (c *Channel) finish(how ending) {
 	}
 }
 
-// await waits until the writer has stopped and, unless it is nil, answer is closed,
-// or time is up.
-func (c *Channel) await(timeUp <-chan time.Time, answer <-chan struct{}) {
+// unanswered counts that CloseTimeout passed.
+func (c *Channel) unanswered() {
+	if b := c.inBox(); b != nil {
+		b.counters.unanswered.Add(1)
+	}
+}
+
+// await waits until the writer has stopped and, unless it is nil, answer is closed; it
+// returns false if time was up before.
+func (c *Channel) await(timeUp <-chan time.Time, answer <-chan struct{}) bool {
 	quiet := c.queue.quiet()
 	for quiet != nil || answer != nil {
 		select {
@@ -190,9 +199,10 @@ func (c *Channel) await(timeUp <-chan time.Time, answer <-chan struct{}) {
 		case <-answer:
 			answer = nil
 		case <-timeUp:
-			return
+			return false
 		}
 	}
+	return true
 }
 
 // retire is the very end: the last events, and nothing counts the channel any more.

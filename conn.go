@@ -58,7 +58,11 @@ var errWriteTimeout = fmt.Errorf("%w: a write took too long", ErrSlowConsumer)
 
 func writeTimedOut() *CloseError { return &CloseError{Code: StatusSlowConsumer, Err: errWriteTimeout} }
 
-func readTimedOut() *CloseError { return flood("message took too long") }
+var errReadTimeout = errors.New("message took too long")
+
+func readTimedOut() *CloseError {
+	return &CloseError{Code: websocket.StatusPolicyViolation, Reason: errReadTimeout.Error(), Err: errReadTimeout}
+}
 
 // anyConn is the link over a Conn of the application's: each message is one Write.
 type anyConn struct {

@@ -1,10 +1,13 @@
 package wschannels
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/coder/websocket"
 )
+
+var errNoAuth = fmt.Errorf("%w: not authenticated in time", ErrUnauthorized)
 
 // notReading is the time of a read that is not under way.
 const notReading = -1
@@ -47,7 +50,7 @@ func (c *Channel) wake(now time.Time) (next time.Time) {
 	if !c.authed.Load() {
 		limit := c.created.Add(c.opts.AuthTimeout)
 		if !now.Before(limit) {
-			c.closeAsync(&CloseError{Code: StatusUnauthorized, Reason: "not authenticated in time", Err: ErrUnauthorized}, graceful)
+			c.closeAsync(&CloseError{Code: StatusUnauthorized, Reason: "not authenticated in time", Err: errNoAuth}, graceful)
 			return time.Time{}
 		}
 		next = earlier(next, limit)

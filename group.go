@@ -95,7 +95,7 @@ func (g *Group) Send(ctx context.Context, payload any, opts *SendOptions) (SendR
 func (g *Group) SendJSON(ctx context.Context, v any, opts *SendOptions) (SendResult, error) {
 	p, err := encode(g.rooms.codec, JSON, v)
 	if err != nil {
-		return SendResult{}, counted(err, g.rooms.panics)
+		return SendResult{}, counted(err, &g.rooms.counters.panics)
 	}
 	return g.Send(ctx, Message{Type: JSON, Data: p}, opts)
 }

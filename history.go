@@ -70,6 +70,8 @@ type History struct {
 	head  int
 	bytes int
 	lost  uint64 // Seq of the last message that was held and is not any more
+
+	evicted uint64 // messages that went for room or age
 }
 
 // NewHistory returns an empty history. Nil limits are the defaults.
@@ -103,6 +105,14 @@ func (h *History) Append(m Message) error {
 	h.log = append(h.log, m)
 	h.bytes += cost(m)
 	return nil
+}
+
+// counts returns Bytes, and how many messages have gone for room or age.
+func (h *History) counts() (bytes int, evicted uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.expire(time.Now())
+	return h.bytes, h.evicted
 }
 
 // makeRoom removes what an Append of a message that counts n would.
@@ -164,7 +174,7 @@ func (h *History) Clear() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for h.len() > 0 {
-		h.evict()
+		h.removeOldest()
 	}
 }
 
@@ -188,8 +198,14 @@ func (h *History) expire(now time.Time) {
 	}
 }
 
-// evict removes the oldest. h.mu is held.
+// evict removes the oldest because a limit says so. h.mu is held.
 func (h *History) evict() {
+	h.removeOldest()
+	h.evicted++
+}
+
+// removeOldest removes the oldest. h.mu is held.
+func (h *History) removeOldest() {
 	m := &h.log[h.head]
 	h.bytes -= cost(*m)
 	h.lost = max(h.lost, m.Seq)

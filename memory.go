@@ -35,6 +35,7 @@ type MemoryBroker struct {
 	bare    list.List // topics that nobody needs, the one that nobody needed longest first
 	named   int       // topics with subscribers or history
 	bytes   int       // of all histories
+	evicted uint64    // messages of theirs that went for room or age
 	closed  bool
 }
 
@@ -49,9 +50,10 @@ type topic struct {
 	subs []Subscriber
 
 	// Guarded by the broker's mu.
-	pins      int // operations under way
-	listeners int // len(subs)
-	counted   int // bytes of history, as counted in the broker's
+	pins      int    // operations under way
+	listeners int    // len(subs)
+	counted   int    // bytes of history, as counted in the broker's
+	evicted   uint64 // likewise
 	named     bool
 	written   *list.Element // its place in the broker's lists, or nil
 	bare      *list.Element
@@ -201,8 +203,8 @@ func (b *MemoryBroker) Close(context.Context) error {
 	return nil
 }
 
-// historyBytes is what all histories hold.
-func (b *MemoryBroker) historyBytes() int {
+// historyCounts is what all histories hold, and how many messages they let go.
+func (b *MemoryBroker) historyCounts() (bytes int, evicted uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.opts.History.TTL > 0 {
@@ -212,7 +214,7 @@ func (b *MemoryBroker) historyBytes() int {
 			b.recount(t)
 		}
 	}
-	return b.bytes
+	return b.bytes, b.evicted
 }
 
 // pin returns the topic of group, new if need be, which stays until unpinned. named
@@ -309,7 +311,7 @@ func (b *MemoryBroker) save(t *topic, m Message) bool {
 		if oldest == t { // it has all there is
 			t.history.makeRoom(b.opts.History.Bytes - (b.opts.HistoryBytes - need))
 		} else {
-			oldest.history.Clear()
+			oldest.history.makeRoom(b.opts.History.Bytes) // all there is
 		}
 		b.recount(oldest)
 	}
@@ -323,9 +325,10 @@ func (b *MemoryBroker) save(t *topic, m Message) bool {
 
 // recount updates what is known of t's history. b.mu is held.
 func (b *MemoryBroker) recount(t *topic) {
-	n := t.history.Bytes()
+	n, evicted := t.history.counts()
 	b.bytes += n - t.counted
-	t.counted = n
+	b.evicted += evicted - t.evicted
+	t.counted, t.evicted = n, evicted
 	switch {
 	case n > 0 && t.written == nil:
 		t.written = b.written.PushBack(t)

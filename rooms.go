@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"sync/atomic"
 )
 
 // A roomTable has the groups that have members in this process, over a broker. A box has
@@ -12,9 +11,9 @@ import (
 type roomTable struct {
 	broker     Broker
 	codec      Codec
-	perChannel int            // groups one channel may be in; 0: any number
-	max        int            // groups with members; 0: any number
-	panics     *atomic.Uint64 // of payloads that are encoded
+	perChannel int       // groups one channel may be in; 0: any number
+	max        int       // groups with members; 0: any number
+	counters   *counters // the box's, or its own
 
 	deflateFrom int // messages of this size are compressed; 0: none
 
@@ -24,7 +23,7 @@ type roomTable struct {
 }
 
 func newRoomTable(b Broker, codec Codec) *roomTable {
-	return &roomTable{broker: b, codec: codec, panics: new(atomic.Uint64), table: make(map[string]*room)}
+	return &roomTable{broker: b, codec: codec, counters: new(counters), table: make(map[string]*room)}
 }
 
 // Deliver is the broker's way in.
@@ -68,7 +67,8 @@ func (rs *roomTable) release(r *room) {
 }
 
 // join makes c a member of the group called name.
-func (rs *roomTable) join(ctx context.Context, c *Channel, name string, opts *JoinOptions) (JoinResult, error) {
+func (rs *roomTable) join(ctx context.Context, c *Channel, name string, opts *JoinOptions) (_ JoinResult, err error) {
+	defer func() { rs.countRefusal(err) }()
 	switch {
 	case c == nil:
 		return JoinResult{}, errNilChannel
@@ -121,6 +121,13 @@ func (rs *roomTable) join(ctx context.Context, c *Channel, name string, opts *Jo
 		err = end // it is what ended the join
 	}
 	return JoinResult{}, err
+}
+
+// countRefusal counts err if it is that of a limit.
+func (rs *roomTable) countRefusal(err error) {
+	if errors.Is(err, ErrTooManyGroups) {
+		rs.counters.groupsRefused.Add(1)
+	}
 }
 
 // quit ends the membership m, if it has not ended yet.
@@ -253,7 +260,7 @@ func (rs *roomTable) send(ctx context.Context, name string, payload any, opts *S
 	}
 	t, data, err := canonical(rs.codec, payload)
 	if err != nil {
-		return SendResult{}, counted(err, rs.panics)
+		return SendResult{}, counted(err, &rs.counters.panics)
 	}
 	p := &Publication{Message: newMessage(name, t, data, rs.codec), local: &fanout{rooms: rs}}
 	if opts != nil {
@@ -263,12 +270,13 @@ func (rs *roomTable) send(ctx context.Context, name string, payload any, opts *S
 	if r := rs.get(name); r != nil {
 		to := r.present(newExcept(p.Except))
 		if f.forms, err = prepare(rs.codec, payload, p.Message, &to, rs.deflateFrom); err != nil {
-			return SendResult{}, counted(err, rs.panics)
+			return SendResult{}, counted(err, &rs.counters.panics)
 		}
 	}
 	err = rs.broker.Publish(ctx, p)
 	f.closeSlow() // also if it failed after it delivered
 	if err != nil {
+		rs.countRefusal(err)
 		return SendResult{}, err
 	}
 	f.result.ID, f.result.Seq, f.result.Saved = p.ID, p.Seq, p.Saved

@@ -225,21 +225,8 @@ func (c *Channel) runEvents(ctx context.Context) error {
 }
 
 // channelCloses is told when a channel of the box begins to close.
-func (b *ChannelBox) channelCloses(c *Channel, end *CloseError) {
-	c.mu.Lock()
-	entered := c.entered
-	c.mu.Unlock()
-	if !entered {
-		return
-	}
-	switch {
-	case errors.Is(end.Err, ErrSlowConsumer):
-		b.counters.slowClosed.Add(1)
-	case errors.Is(end.Err, ErrExpired):
-		b.counters.expired.Add(1)
-	case errors.Is(end.Err, ErrStale):
-		b.counters.stale.Add(1)
-	}
+func (b *ChannelBox) channelCloses(c *Channel, end *CloseError, fault bool) {
+	b.counters.end(end, fault)
 	b.users.settle(c)
 }
 

@@ -1,6 +1,11 @@
 package wschannels
 
-import "sync/atomic"
+import (
+	"errors"
+	"sync/atomic"
+
+	"github.com/coder/websocket"
+)
 
 // Stats is what a box holds now and has done since it was made. Every message that
 // was accepted for a channel or a mailbox is, once nothing is being written, either
@@ -24,11 +29,53 @@ type Stats struct {
 	SlowClosed, Expired, Stale uint64 // channels closed for these reasons
 	RateLimited, Invalid       uint64 // inbound messages that were discarded
 	Panics                     uint64 // of the application's code, recovered
+
+	// BadHandshakes are requests that were no handshake, or of an origin that is not
+	// allowed: answered with 4xx, and never a channel.
+	BadHandshakes uint64
+
+	// Channels closed for what their peers did: broke the protocol (1002, 1007), sent
+	// a message over ReadLimit (1009), took longer than ReadTimeout for one (1008),
+	// flooded with control frames or empty fragments (1008), did not authenticate
+	// within AuthTimeout (4001).
+	Violations, TooLarge, TimedOut, Flooded, Unauthenticated uint64
+
+	// Unanswered are connections that were cut as closing them, for whatever reason,
+	// took CloseTimeout.
+	Unanswered uint64
+
+	GroupsRefused  uint64 // joins and saved messages past MaxGroups or MaxGroupsPerChannel
+	HistoryEvicted uint64 // saved messages that made room or grew old; as HistoryBytes
 }
 
 // counters are those that no channel keeps.
 type counters struct {
-	accepted, refused, disconnected, slowClosed, expired, stale, panics atomic.Uint64
+	accepted, refused, badHandshakes, disconnected                 atomic.Uint64
+	slowClosed, expired, stale, unauthenticated, unanswered        atomic.Uint64
+	violations, tooLarge, timedOut, flooded, groupsRefused, panics atomic.Uint64
+}
+
+// end counts why a channel closes. fault says that it is the peer's, or a write's.
+func (n *counters) end(end *CloseError, fault bool) {
+	switch {
+	case errors.Is(end.Err, ErrSlowConsumer):
+		n.slowClosed.Add(1)
+	case errors.Is(end.Err, ErrExpired):
+		n.expired.Add(1)
+	case errors.Is(end.Err, ErrStale):
+		n.stale.Add(1)
+	case end.Err == errNoAuth:
+		n.unauthenticated.Add(1)
+	case !fault || end.Remote:
+	case end.Err == errReadTimeout:
+		n.timedOut.Add(1)
+	case end.Code == websocket.StatusPolicyViolation:
+		n.flooded.Add(1)
+	case end.Code == websocket.StatusMessageTooBig:
+		n.tooLarge.Add(1)
+	default: // 1002, 1007
+		n.violations.Add(1)
+	}
 }
 
 // Stats returns the box's figures. It visits every channel, briefly.
@@ -43,9 +90,19 @@ func (b *ChannelBox) Stats() Stats {
 		Expired:      b.counters.expired.Load(),
 		Stale:        b.counters.stale.Load(),
 		Panics:       b.counters.panics.Load(),
+
+		BadHandshakes:   b.counters.badHandshakes.Load(),
+		Violations:      b.counters.violations.Load(),
+		TooLarge:        b.counters.tooLarge.Load(),
+		TimedOut:        b.counters.timedOut.Load(),
+		Flooded:         b.counters.flooded.Load(),
+		Unauthenticated: b.counters.unauthenticated.Load(),
+		Unanswered:      b.counters.unanswered.Load(),
+		GroupsRefused:   b.counters.groupsRefused.Load(),
 	}
 	if m, ok := b.broker.(*MemoryBroker); ok {
-		s.HistoryBytes = int64(m.historyBytes())
+		bytes, evicted := m.historyCounts()
+		s.HistoryBytes, s.HistoryEvicted = int64(bytes), evicted
 	}
 	boxes, bytes, lost := b.users.counts()
 	s.Mailboxes, s.MailboxBytes = boxes, int64(bytes)

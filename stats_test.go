@@ -114,7 +114,7 @@ func TestStatsCountEnds(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		boxStats(t, b, "three ends", wschannels.Stats{
-			Accepted: 3, Disconnected: 3, Expired: 1, Stale: 1, SlowClosed: 1, Dropped: 1,
+			Accepted: 3, Disconnected: 3, Expired: 1, Stale: 1, SlowClosed: 1, Dropped: 1, Unanswered: 1,
 		})
 	})
 }

@@ -118,6 +118,7 @@ var (
 	_ func(*History) int                                                                       = (*History).Bytes
 	_ func(*History)                                                                           = (*History).Clear
 	_ func(*RateLimiter, string) (bool, time.Duration)                                         = (*RateLimiter).Allow
+	_ func(*RateLimiter) RateLimitStats                                                        = (*RateLimiter).Stats
 	_ func(*RateLimiter) Middleware                                                            = (*RateLimiter).Middleware
 	_ func(*RateLimiter, http.Handler) http.Handler                                            = (*RateLimiter).HTTP
 	_ func(*wschannelstest.Conn, websocket.MessageType, []byte)                                = (*wschannelstest.Conn).Push
@@ -159,6 +160,8 @@ var (
 		HistoryBytes: int64(0), MailboxBytes: int64(0), Accepted: uint64(0), Refused: uint64(0), Disconnected: uint64(0),
 		Received: uint64(0), Sent: uint64(0), BytesReceived: uint64(0), BytesSent: uint64(0), Dropped: uint64(0),
 		SlowClosed: uint64(0), Expired: uint64(0), Stale: uint64(0), RateLimited: uint64(0), Invalid: uint64(0), Panics: uint64(0),
+		BadHandshakes: uint64(0), Violations: uint64(0), TooLarge: uint64(0), TimedOut: uint64(0), Flooded: uint64(0),
+		Unauthenticated: uint64(0), Unanswered: uint64(0), GroupsRefused: uint64(0), HistoryEvicted: uint64(0),
 	}
 	_ = SendOptions{SaveHistory: true, Except: []uuid.UUID(nil)}
 	_ = SendResult{
@@ -167,6 +170,7 @@ var (
 	_ = JoinOptions{ReplayLast: int(0), ReplayAfter: &Position{Epoch: "", Seq: uint64(0)}}
 	_ = JoinResult{Status: ChannelAdded, Position: Position{}, Replayed: int(0), Recovered: true}
 	_ = HistoryOptions{Last: int(0), After: &Position{}, Since: time.Time{}}
+	_ = RateLimitStats{Keys: int(0), Allowed: uint64(0), Limited: uint64(0), Forgotten: uint64(0)}
 	_ = RateLimitOptions{Key: func(*http.Request) string { return "" }, MaxKeys: int(0)}
 	_ = CloseError{Code: StatusStale, Reason: "", Remote: true, Err: error(nil)}
 	_ = PayloadError{Op: "", Type: JSON, Data: []byte(nil), Err: error(nil)}

@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"container/list"
 	"context"
+	"crypto/sha256"
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -22,6 +24,14 @@ type RateLimiter struct {
 	mu     sync.Mutex // guards what follows
 	keys   map[string]*limited
 	recent list.List // of *limited, the one that was allowed something longest ago first
+	stats  RateLimitStats
+}
+
+// RateLimitStats is what a [RateLimiter] holds now and has done since it was made.
+type RateLimitStats struct {
+	Keys             int    // in the table: at most MaxKeys
+	Allowed, Limited uint64 // events
+	Forgotten        uint64 // keys that made room for others while their events still counted
 }
 
 // limited is what is known of one key.
@@ -40,9 +50,12 @@ type RateLimitOptions struct {
 	Key func(r *http.Request) string
 
 	// MaxKeys bounds the table; past it, the key that was allowed something longest
-	// ago is forgotten. 0: 100,000.
+	// ago is forgotten. A key takes some 200 bytes, and 8 for each event that counts;
+	// one over 256 bytes is kept as its SHA-256. 0: 100,000.
 	MaxKeys int
 }
+
+const maxKeyBytes = 256
 
 // NewRateLimiter returns a limiter that allows limit events in any window.
 func NewRateLimiter(limit int, window time.Duration, opts *RateLimitOptions) (*RateLimiter, error) {
@@ -76,6 +89,10 @@ func remoteHost(r *http.Request) string {
 // Allow reports whether key may do it once more, and counts it if so. If not,
 // retryAfter is how long until it may.
 func (l *RateLimiter) Allow(key string) (ok bool, retryAfter time.Duration) {
+	if len(key) > maxKeyBytes {
+		sum := sha256.Sum256([]byte(key))
+		key = string(sum[:])
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Since(l.start)
@@ -86,17 +103,31 @@ func (l *RateLimiter) Allow(key string) (ok bool, retryAfter time.Duration) {
 	if k == nil {
 		if len(l.keys) >= l.opts.MaxKeys {
 			l.forget(l.recent.Front().Value.(*limited))
+			l.stats.Forgotten++
 		}
-		k = &limited{key: key}
+		k = &limited{key: strings.Clone(key)} // it may be a part of something large
 		k.place = l.recent.PushBack(k)
-		l.keys[key] = k
+		l.keys[k.key] = k
 	}
 	ok, retryAfter = k.window.allow(now, l.limit, l.window)
 	if ok {
 		k.last = now
 		l.recent.MoveToBack(k.place)
+		l.stats.Allowed++
+	} else {
+		l.stats.Limited++
 	}
 	return ok, retryAfter
+}
+
+// Stats returns the limiter's figures. Keys whose events count no more are among them
+// until the next Allow.
+func (l *RateLimiter) Stats() RateLimitStats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.stats
+	s.Keys = len(l.keys)
+	return s
 }
 
 func (l *RateLimiter) forget(k *limited) {

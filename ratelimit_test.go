@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -104,6 +105,9 @@ func TestRateLimiterIsBounded(t *testing.T) {
 		if ok, _ := l.Allow("0"); !ok {
 			t.Error("the oldest key was remembered: the table has more than MaxKeys")
 		}
+		if got, want := l.Stats(), (wschannels.RateLimitStats{Keys: 100, Allowed: 102, Limited: 1, Forgotten: 2}); got != want {
+			t.Errorf("Stats: %+v, want %+v", got, want)
+		}
 		before := chanHeap()
 		for i := range 1_000_000 {
 			l.Allow(strconv.Itoa(i + 1000))
@@ -115,6 +119,27 @@ func TestRateLimiterIsBounded(t *testing.T) {
 			t.Error("a recent key was forgotten")
 		}
 	})
+}
+
+// Long keys, which a client may send, take no more than short ones.
+func TestRateLimiterKeepsNoLongKeys(t *testing.T) {
+	l := chanLimiter(t, 1, time.Hour, nil)
+	before := chanHeap()
+	key := func(i, n int) string { return strings.Repeat("x", n) + fmt.Sprint(i) }
+	for i := range 1000 {
+		if ok, _ := l.Allow(key(i, 100_000)); !ok {
+			t.Fatalf("long key %d is refused", i)
+		}
+		if ok, _ := l.Allow(key(i, 100_000)[99_990:]); !ok {
+			t.Fatalf("short key %d is refused", i)
+		}
+	}
+	if grown := chanHeap() - before; grown > 2<<20 {
+		t.Errorf("2,000 keys took %d bytes", grown)
+	}
+	if ok, _ := l.Allow(key(0, 100_000)); ok {
+		t.Error("a long key was not remembered")
+	}
 }
 
 func chanHeap() int64 {

@@ -93,6 +93,7 @@ func ExampleGroup() {
 	ann, ben := wschannelstest.NewConn(), wschannelstest.NewConn()
 	a := must(wschannels.NewChannel(ann, nil))
 	b := must(wschannels.NewChannel(ben, &wschannels.ChannelOptions{PayloadType: wschannels.Text}))
+	defer b.CloseNow()
 	must(room.Add(a))
 	must(room.Add(b))
 
@@ -187,6 +188,7 @@ func ExampleChannelBox_Join() {
 
 	conn := wschannelstest.NewConn()
 	c := must(wschannels.NewChannel(conn, nil))
+	defer c.CloseNow()
 	if err := box.Add(c); err != nil {
 		fmt.Println(err)
 	}
@@ -207,6 +209,7 @@ func ExampleChannelBox_SendToUser() {
 
 	conn := wschannelstest.NewConn()
 	c := must(wschannels.NewChannel(conn, nil))
+	defer c.CloseNow()
 	if err := box.Add(c); err != nil {
 		fmt.Println(err)
 	}
@@ -275,6 +278,7 @@ func ExampleMemoryBroker() {
 
 	conn := wschannelstest.NewConn()
 	c := must(wschannels.NewChannel(conn, nil))
+	defer c.CloseNow()
 	if err := there.Add(c); err != nil {
 		fmt.Println(err)
 	}

@@ -12,13 +12,14 @@ import (
 
 	"github.com/wschannels/wschannels/bench/contestant"
 	"github.com/wschannels/wschannels/bench/report"
+	"github.com/wschannels/wschannels/internal/leak"
 )
 
 func TestMain(m *testing.M) {
 	if isChild(withDropper()) {
 		return
 	}
-	os.Exit(m.Run())
+	leak.Main(m)
 }
 
 // dropper is a floor that loses every tenth message, and does not say so.

@@ -32,7 +32,7 @@ func run(args []string, all []contestant.Contestant, log io.Writer) error {
 	}
 	r := &runner{options: o, bound: time.Minute, patience: 5 * time.Second, quiet: time.Second, log: log}
 	if o.quick {
-		r.patience, r.quiet = 2*time.Second, 100*time.Millisecond
+		r.quiet = 100 * time.Millisecond
 	}
 	todo, err := o.pickScenarios(scenarios())
 	if err != nil {

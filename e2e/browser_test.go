@@ -15,6 +15,8 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
+
+	"github.com/wschannels/wschannels/internal/leak"
 )
 
 // patience is how long anything may take to appear.
@@ -24,7 +26,7 @@ const patience = 20 * time.Second
 var scratch string
 
 func TestMain(m *testing.M) {
-	os.Exit(run(m))
+	os.Exit(leak.Run(func() int { return run(m) }))
 }
 
 func run(m *testing.M) int {
@@ -35,7 +37,7 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	scratch = dir
-	defer closeBrowser()
+	defer func() { closeBrowser() }() // launch sets it
 	return m.Run()
 }
 

@@ -7,11 +7,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/wschannels/wschannels/internal/leak"
 )
 
 func TestMain(m *testing.M) {
 	if Role() != "test" {
-		os.Exit(m.Run())
+		leak.Main(m) // exits
 	}
 	Serve(map[string]Handler{
 		"double": Func(func(n int) (int, error) { return 2 * n, nil }),

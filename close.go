@@ -157,12 +157,8 @@ func (c *Channel) finish(how ending) {
 			code: end.Code, reason: end.Reason, last: how == graceful,
 			wire: controlFrame(opClose, closePayload(end.Code, end.Reason)),
 		})
-		answer := c.read
-		if !c.link.readsAnswer() {
-			answer = nil
-		}
-		if !c.await(timer.C, answer) {
-			c.unanswered()
+		if box := c.inBox(); !c.awaitAnswer(timer.C) && box != nil {
+			box.counters.unanswered.Add(1)
 		}
 	case echo:
 		c.await(timer.C, nil)
@@ -181,14 +177,19 @@ func (c *Channel) finish(how ending) {
 	}
 }
 
-// unanswered counts that CloseTimeout passed.
-func (c *Channel) unanswered() {
-	if b := c.inBox(); b != nil {
-		b.counters.unanswered.Add(1)
+// awaitAnswer waits until the close frame is written and answered, and returns false if
+// time was up before.
+func (c *Channel) awaitAnswer(timeUp <-chan time.Time) bool {
+	if !c.await(timeUp, nil) {
+		return false
 	}
+	if c.fault {
+		go c.link.hangUp() // ends with the connection
+	}
+	return !c.link.readsAnswer() || c.await(timeUp, c.read)
 }
 
-// await waits until the writer has stopped and, unless it is nil, answer is closed; it
+// await waits until the writer has stopped and, unless it is nil, answer is closed, and
 // returns false if time was up before.
 func (c *Channel) await(timeUp <-chan time.Time, answer <-chan struct{}) bool {
 	quiet := c.queue.quiet()

@@ -43,6 +43,9 @@ type link interface {
 	// transmit is the queue's write.
 	transmit(b *batch) (frames int, err error)
 
+	// hangUp tells the peer, after transmit's last, that nothing more will come.
+	hangUp()
+
 	// abort closes the connection at once; the others return.
 	abort()
 
@@ -206,6 +209,7 @@ func (a *anyConn) abort() {
 	_ = a.conn.CloseNow() // closed already is what we want
 }
 
+func (a *anyConn) hangUp()           {}               // Conn.Close has closed it
 func (a *anyConn) readsAnswer() bool { return false } // Conn.Close does
 
 func (a *anyConn) farewellErr() error {

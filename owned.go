@@ -23,7 +23,7 @@ import (
 type ownedConn struct {
 	in          frameReader
 	subprotocol string
-	broken      atomic.Bool // a write has failed: none can follow
+	broken      atomic.Bool // no write can follow: one has failed, or hangUp was called
 	aborted     atomic.Bool
 }
 
@@ -150,6 +150,16 @@ func (o *ownedConn) transmit(b *batch) (frames int, err error) {
 // hurry bounds the next write.
 func (o *ownedConn) hurry() {
 	_ = o.in.conn.SetWriteDeadline(time.Now().Add(o.in.limits.WriteTimeout)) // a failure shows in the write
+}
+
+// hangUp closes our half of the connection. After a breach of protocol the peer's answer
+// cannot be told from the rest of what it sends, so we wait for it to hang up, as it
+// waits for us (RFC 6455 section 7.1.1).
+func (o *ownedConn) hangUp() {
+	if conn, ok := o.in.conn.(interface{ CloseWrite() error }); ok {
+		o.broken.Store(true) // an abort need not wait for a peer that does not take even this
+		_ = conn.CloseWrite()
+	}
 }
 
 func (o *ownedConn) abort() {

@@ -3,7 +3,6 @@ package wschannels_test
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -168,15 +167,7 @@ func TestOverTLS(t *testing.T) {
 		Events:  Events{OnDisconnect: log.events().OnDisconnect},
 	}
 	box := wireEcho(t, opts)
-	srv := httptest.NewTLSServer(box)
-	t.Cleanup(func() { srv.Close(); wireShutdown(t, box) })
-	conn, err := tls.Dial("tcp", srv.Listener.Addr().String(), srv.Client().Transport.(*http.Transport).TLSClientConfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := wireUpgrade(t, conn)
-	p.send(t, wireRequest())
-	p.upgraded(t)
+	p := wireDialingTLS(t, box, box)
 	for _, size := range []int{0, 1, 125, 126, 0xFFFF, 0x10000, 1 << 20} {
 		want := bytes.Repeat([]byte{7}, size)
 		p.send(t, wireFrame(wireFin|wireBinary, want))

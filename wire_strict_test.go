@@ -15,76 +15,85 @@ import (
 	. "github.com/wschannels/wschannels"
 )
 
-const wireLimit = 1000
+// wireModes are the two ways to receive.
+var wireModes = []wireMode{
+	{"event mode", func(box *ChannelBox, _ *wireLog) http.Handler { return box }},
+	{"handler", func(box *ChannelBox, log *wireLog) http.Handler { return box.Handler(log.receive) }},
+}
 
-// wireBreaches are what no peer may send, and the code that it is told. Those with
-// bare set are also found on a *websocket.Conn that was given to NewChannel.
-var wireBreaches = []struct {
-	name string
-	send []byte
-	code websocket.StatusCode
-	bare bool
-}{
-	{"unmasked text", []byte{0x81, 0x02, 'h', 'i'}, 1002, true},
-	{"unmasked ping", []byte{0x89, 0x00}, 1002, true},
-	{"unmasked close", []byte{0x88, 0x02, 0x03, 0xE8}, 1002, true},
-	{"RSV1 without compression", wireFrame(0xC1, []byte("hi")), 1002, true},
-	{"RSV2", wireFrame(0xA1, []byte("hi")), 1002, true},
-	{"RSV3", wireFrame(0x91, []byte("hi")), 1002, true},
-	{"RSV1 on a ping", wireFrame(0xC9, nil), 1002, true},
-	{"opcode 3", wireFrame(0x83, []byte("hi")), 1002, true},
-	{"opcode 7", wireFrame(0x87, nil), 1002, true},
-	{"opcode 11", wireFrame(0x8B, nil), 1002, true},
-	{"opcode 15", wireFrame(0x8F, nil), 1002, true},
-	{"length with the top bit set", wireOdd([]byte{0x82, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 5}, []byte("hello")), 1002, true},
-	{"all ones length", wireOdd([]byte{0x82, 0xFF, 255, 255, 255, 255, 255, 255, 255, 255}, nil), 1002, true},
-	{"16-bit length of 125", wireOdd([]byte{0x82, 0xFE, 0, 125}, make([]byte, 125)), 1002, false},
-	{"64-bit length of 65535", wireOdd([]byte{0x82, 0xFF, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF}, nil), 1002, false},
-	{"fragmented ping", wireFrame(wirePing, nil), 1002, true},
-	{"fragmented pong", wireFrame(wirePong, nil), 1002, true},
-	{"fragmented close", wireFrame(wireClose, nil), 1002, true},
-	{"ping of 126 bytes", wireFrame(wireFin|wirePing, make([]byte, 126)), 1002, true},
-	{"close of 126 bytes", wireFrame(wireFin|wireClose, wireCloseBody(1000, strings.Repeat("x", 124))), 1002, true},
-	{"continuation of nothing", wireFrame(wireFin|wireCont, []byte("hi")), 1002, true},
-	{"message inside a message", slices.Concat(wireFrame(wireText, []byte("a")), wireFrame(wireFin|wireText, []byte("b"))), 1002, true},
-	{"close body of 1 byte", wireFrame(wireFin|wireClose, []byte{3}), 1002, true},
-	{"close code 0", wireFrame(wireFin|wireClose, wireCloseBody(0, "")), 1002, true},
-	{"close code 999", wireFrame(wireFin|wireClose, wireCloseBody(999, "")), 1002, true},
-	{"close code 1004", wireFrame(wireFin|wireClose, wireCloseBody(1004, "")), 1002, true},
-	{"close code 1005", wireFrame(wireFin|wireClose, wireCloseBody(1005, "")), 1002, true},
-	{"close code 1006", wireFrame(wireFin|wireClose, wireCloseBody(1006, "")), 1002, true},
-	{"close code 1015", wireFrame(wireFin|wireClose, wireCloseBody(1015, "")), 1002, true},
-	{"close code 2999", wireFrame(wireFin|wireClose, wireCloseBody(2999, "")), 1002, true},
-	{"close code 5000", wireFrame(wireFin|wireClose, wireCloseBody(5000, "")), 1002, true},
-	{"close reason that is not UTF-8", wireFrame(wireFin|wireClose, wireCloseBody(1000, "\xff\xfe")), 1007, false},
-	{"text that is not UTF-8", wireString("\xff\xfe\xfd"), 1007, true},
-	{"text that ends inside a rune", wireString("caf\xc3"), 1007, true},
-	{"a surrogate in text", wireString("\xed\xa0\x80"), 1007, true},
-	{"fragmented text that is not UTF-8", slices.Concat(wireFrame(wireText, []byte("caf\xc3")), wireFrame(wireFin|wireCont, []byte("x"))), 1007, true},
-	{"a size over the limit", wireFrame(wireFin|wireBinary, make([]byte, wireLimit+1)), 1009, true},
-	{"a declared size over the limit", wireOdd([]byte{0x82, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}, nil), 1009, false},
-	{"a sum of fragments over the limit", slices.Concat(wireFrame(wireBinary, make([]byte, wireLimit)), wireFrame(wireFin|wireCont, []byte{1})), 1009, true},
-	{"a sum of declared sizes that overflows", slices.Concat(wireFrame(wireBinary, []byte{1}),
-		wireOdd([]byte{0x80, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}, nil)), 1009, false},
-	{"too many empty fragments", slices.Concat(wireFrame(wireText, []byte("a")), bytes.Repeat(wireFrame(wireCont, nil), 101)), 1008, false},
-	{"too many pings", bytes.Repeat(wireFrame(wireFin|wirePing, nil), 101), 1008, false},
-	{"too many pongs", bytes.Repeat(wireFrame(wireFin|wirePong, nil), 101), 1008, false},
+type wireMode struct {
+	name    string
+	handler func(*ChannelBox, *wireLog) http.Handler
+}
+
+// receive is a handler that keeps what it receives.
+func (l *wireLog) receive(ctx context.Context, c *Channel) error {
+	for {
+		m, err := c.Receive(ctx)
+		if err != nil {
+			return err
+		}
+		l.mu.Lock()
+		l.messages = append(l.messages, m.Text())
+		l.mu.Unlock()
+	}
+}
+
+// wireMembers is a box of which every channel joins the group "g".
+func wireMembers(t *testing.T, opts *Options) (box *ChannelBox) {
+	opts.Events.OnConnect = func(ctx context.Context, c *Channel) error {
+		_, err := box.Join(ctx, c, "g", nil)
+		return err
+	}
+	return wireBox(t, opts)
 }
 
 func TestBreachesOfProtocolAreToldAndDeliverNothing(t *testing.T) {
-	for _, tt := range wireBreaches {
+	for _, mode := range wireModes {
+		for _, tt := range wireBreaches {
+			t.Run(mode.name+", "+tt.name, func(t *testing.T) {
+				t.Parallel()
+				wireWantBreach(t, mode, tt, wireDialing)
+			})
+		}
+	}
+}
+
+func TestBreachesOfProtocolAreToldOverTLS(t *testing.T) {
+	for i, tt := range wireBreaches {
+		if i%10 != 0 { // below TLS all is the same
+			continue
+		}
 		t.Run(tt.name, func(t *testing.T) {
-			log := newWireLog()
-			box := wireBox(t, &Options{Channel: ChannelOptions{ReadLimit: wireLimit}, Events: log.events()})
-			p := wireDial(t, wireServe(t, box, box))
-			p.send(t, tt.send)
-			p.wantClose(t, tt.code)
-			p.Close()
-			end := log.end(t)
-			wireWantEnd(t, end, tt.code, false)
-			log.want(t, nil, 1)
+			t.Parallel()
+			wireWantBreach(t, wireModes[i/10%2], tt, wireDialingTLS)
 		})
 	}
+}
+
+// wireWantBreach commits a breach and checks all that follows, on both sides. The peer
+// keeps its own side open until it has seen the server's end.
+func wireWantBreach(t *testing.T, mode wireMode, tt wireBreach, dial func(*testing.T, http.Handler, *ChannelBox) *wirePeer) {
+	log := newWireLog()
+	box := wireMembers(t, &Options{
+		Channel: ChannelOptions{PayloadType: Text, ReadLimit: wireLimit, CloseTimeout: time.Hour}, Events: log.events(),
+	})
+	p := dial(t, mode.handler(box, log), box)
+	p.send(t, tt.send)
+	p.wantClose(t, tt.code)
+	p.wantEOF(t)
+	p.Close()
+	end := log.end(t)
+	wireWantEnd(t, end, tt.code, false)
+	log.want(t, nil, 1)
+	if log.errs[0] != error(end) {
+		t.Errorf("OnError got %v, want the end", log.errs[0])
+	}
+	boxNothingLeft(t, box)
+}
+
+func wireDialing(t *testing.T, h http.Handler, box *ChannelBox) *wirePeer {
+	return wireDial(t, wireServe(t, h, box))
 }
 
 // In the bubble no time passes unless everybody waits, so "at once" is exact.
@@ -185,6 +194,10 @@ func TestBreachesOfProtocolOnABareConn(t *testing.T) {
 	}
 }
 
+// wireEdges are the first and the last rune of each length, those around the surrogates,
+// and two that are no characters.
+const wireEdges = "\x00\x7f\u0080\u07ff\u0800\ud7ff\ue000\ufffe\uffff\U00010000\U0010ffff"
+
 func TestWhatIsLegalIsDelivered(t *testing.T) {
 	full := strings.Repeat("x", wireLimit)
 	for _, tt := range []struct {
@@ -198,6 +211,11 @@ func TestWhatIsLegalIsDelivered(t *testing.T) {
 		{"exactly the limit", wireString(full), []string{full}},
 		{"fragments of exactly the limit", slices.Concat(wireFrame(wireText, []byte(full[1:])), wireFrame(wireFin|wireCont, []byte("x"))), []string{full}},
 		{"the limit, twice", bytes.Repeat(wireString(full), 2), []string{full, full}},
+		{"the edges of what UTF-8 can say", wireString(wireEdges), []string{wireEdges}},
+		{"the same in one-byte fragments, with pings between", wirePieces(wireEdges, wireFrame(wireFin|wirePing, nil)), []string{wireEdges}},
+		{"a ping of 125 bytes", wireFrame(wireFin|wirePing, make([]byte, 125)), nil},
+		{"a pong of 125 bytes", wireFrame(wireFin|wirePong, make([]byte, 125)), nil},
+		{"125, 126 and 127 bytes", slices.Concat(wireString(full[:125]), wireString(full[:126]), wireString(full[:127])), []string{full[:125], full[:126], full[:127]}},
 		{"a ping between fragments", slices.Concat(wireFrame(wireText, []byte("a")), wireFrame(wireFin|wirePing, []byte("p")), wireFrame(wireFin|wireCont, []byte("b"))), []string{"ab"}},
 		{"100 empty fragments", slices.Concat(wireFrame(wireText, nil), bytes.Repeat(wireFrame(wireCont, nil), 99), wireFrame(wireFin|wireCont, []byte("z"))), []string{"z"}},
 		{"99 pings and a close", bytes.Repeat(wireFrame(wireFin|wirePing, nil), 99), nil},
@@ -222,15 +240,24 @@ func TestWhatIsLegalIsDelivered(t *testing.T) {
 }
 
 func TestCloseCodesOfThePeerAreReportedAndAnswered(t *testing.T) {
-	for _, code := range []websocket.StatusCode{1000, 1001, 1003, 1007, 1011, 1014, 3000, 4999} {
-		log := newWireLog()
-		box := wireBox(t, &Options{Events: log.events()})
-		p := wireDial(t, wireServe(t, box, box))
-		p.send(t, wireFrame(wireFin|wireClose, wireCloseBody(code, "")))
-		p.wantClose(t, code)
-		p.wantEOF(t)
-		wireWantEnd(t, log.end(t), code, true)
-		log.want(t, nil, 0)
+	for _, code := range []websocket.StatusCode{
+		1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999,
+	} {
+		for _, reason := range []string{"", "bye", strings.Repeat("é", 61) + "x"} { // 123 bytes
+			log := newWireLog()
+			box := wireMembers(t, &Options{Events: log.events()})
+			p := wireDial(t, wireServe(t, box, box))
+			p.send(t, wireFrame(wireFin|wireClose, wireCloseBody(code, reason)))
+			p.wantClose(t, code)
+			p.wantEOF(t)
+			end := log.end(t)
+			wireWantEnd(t, end, code, true)
+			if end.Reason != reason {
+				t.Errorf("code %d: reason %q, want %q", code, end.Reason, reason)
+			}
+			log.want(t, nil, 0)
+			boxNothingLeft(t, box)
+		}
 	}
 }
 

@@ -21,6 +21,21 @@ func wireTLSConfigs() (server, client *tls.Config) {
 	return server, srv.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 }
 
+// wireDialingTLS serves h over TLS and does the handshakes.
+func wireDialingTLS(t *testing.T, h http.Handler, box *ChannelBox) *wirePeer {
+	t.Helper()
+	srv := httptest.NewTLSServer(h)
+	t.Cleanup(func() { srv.Close(); wireShutdown(t, box) })
+	conn, err := tls.Dial("tcp", srv.Listener.Addr().String(), srv.Client().Transport.(*http.Transport).TLSClientConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := wireUpgrade(t, conn)
+	p.send(t, wireRequest())
+	p.upgraded(t)
+	return p
+}
+
 // crypto/tls ends a connection with an alert, for which it waits by itself, longer
 // than we may.
 func TestTimeoutsHoldOverTLS(t *testing.T) {
@@ -28,12 +43,16 @@ func TestTimeoutsHoldOverTLS(t *testing.T) {
 	clientConfig.ServerName = "example.com"
 	for _, tt := range []struct {
 		name string
-		end  func(c *Channel)
+		end  func(c *Channel, p *wirePeer)
 		want time.Duration
 	}{
-		{"WriteTimeout", func(c *Channel) {}, 3 * time.Second},
-		{"CloseTimeout", func(c *Channel) { c.Close(1000, "") }, 2 * time.Second},
-		{"CloseNow", func(c *Channel) { c.CloseNow() }, 0},
+		{"WriteTimeout", func(*Channel, *wirePeer) {}, 3 * time.Second},
+		{"CloseTimeout", func(c *Channel, _ *wirePeer) { c.Close(1000, "") }, 2 * time.Second},
+		{"CloseNow", func(c *Channel, _ *wirePeer) { c.CloseNow() }, 0},
+		{"CloseTimeout after a breach", func(_ *Channel, p *wirePeer) {
+			p.send(t, []byte{0x81, 0x00})
+			p.wantClose(t, 1002) // and reads nothing more, not even the alert
+		}, 2 * time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -64,7 +83,7 @@ func TestTimeoutsHoldOverTLS(t *testing.T) {
 					t.Fatal(err)
 				}
 				synctest.Wait()
-				tt.end(c)
+				tt.end(c, p)
 				log.end(t)
 				if d := time.Since(start); d != tt.want {
 					t.Errorf("the channel was gone after %v, want %v", d, tt.want)

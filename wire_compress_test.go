@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/flate"
 	"context"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -41,31 +40,6 @@ func wireCompressedBox(t *testing.T, mode websocket.CompressionMode, log *wireLo
 		Accept:  websocket.AcceptOptions{CompressionMode: mode},
 		Events:  log.events(),
 	})
-}
-
-func TestACompressionBombIsTooLargeAndCostsNoMemory(t *testing.T) {
-	bomb := wireBomb(t, 100)
-	if len(bomb) > 2<<16 {
-		t.Fatalf("the bomb has %d bytes: it would be refused for these", len(bomb))
-	}
-	sent := wireFrame(0xC2, bomb)
-	log := newWireLog()
-	box := wireCompressedBox(t, websocket.CompressionNoContextTakeover, log)
-	p := wireDial(t, wireServe(t, box, box), wireOfferDeflate)
-
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	p.send(t, sent)
-	p.wantClose(t, 1009)
-	p.Close()
-	end := log.end(t)
-	runtime.ReadMemStats(&after)
-
-	wireWantEnd(t, end, 1009, false)
-	log.want(t, nil, 1)
-	if n := after.TotalAlloc - before.TotalAlloc; n > 8<<20 {
-		t.Errorf("%d MiB were allocated for a limit of 64 KiB", n>>20)
-	}
 }
 
 func TestCompressedMessagesAreLimitedByWhatTheyInflateTo(t *testing.T) {

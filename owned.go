@@ -27,8 +27,17 @@ type ownedConn struct {
 	aborted     atomic.Bool
 }
 
+var errHandshakeBody = errors.New("wschannels: a handshake with a body")
+
 // accept performs the handshake. On an error the response has been written.
 func accept(w http.ResponseWriter, r *http.Request, opts *websocket.AcceptOptions, limits *ChannelOptions) (*ownedConn, error) {
+	if r.Method == http.MethodGet && r.ContentLength != 0 {
+		// It would come before the first frame (RFC 9110 section 7.8), and net/http would
+		// wait for it, or leave it to be read as frames.
+		w.Header().Set("Connection", "close") // wait no more for the answer's sake, either
+		http.Error(w, errHandshakeBody.Error(), http.StatusBadRequest)
+		return nil, errHandshakeBody
+	}
 	hw := &hijackWriter{ResponseWriter: w}
 	if hijackable(w) {
 		w = hw

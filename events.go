@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/coder/websocket"
 )
@@ -118,8 +121,7 @@ func (c *Channel) report(err error) {
 	c.log("wschannels: channel error", err)
 }
 
-// log writes err, of which our own types quote what came from outside, without any
-// payload.
+// log writes err on one line, and of an error of ours no payload.
 func (c *Channel) log(msg string, err error) {
 	b := c.inBox()
 	if b == nil || b.opts.Logger == nil {
@@ -138,7 +140,17 @@ func (c *Channel) log(msg string, err error) {
 	case errors.As(err, &end) && end.Remote:
 		level = slog.LevelInfo // broke while it was written to: mobile networks do that
 	}
-	b.opts.Logger.LogAttrs(c.ctx, level, msg, slog.String("channel", c.id.String()), slog.String("error", text))
+	b.opts.Logger.LogAttrs(c.ctx, level, msg, slog.String("channel", c.id.String()), slog.String("error", printable(text)))
+}
+
+// printable returns s fit for a log that escapes nothing: the application's errors may
+// quote a peer.
+func printable(s string) string {
+	if utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) < 0 {
+		return s
+	}
+	s = strconv.Quote(s)
+	return s[1 : len(s)-1]
 }
 
 // endWith closes the channel as the error of a handler or an event asks for.

@@ -248,6 +248,6 @@ func (b *ChannelBox) channelGone(c *Channel) {
 
 func (b *ChannelBox) logError(msg string, err error) {
 	if b.opts.Logger != nil {
-		b.opts.Logger.Error(msg, "error", err.Error())
+		b.opts.Logger.Error(msg, "error", printable(err.Error()))
 	}
 }

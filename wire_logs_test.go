@@ -133,8 +133,7 @@ func TestLogsHoldNothingOfThePeers(t *testing.T) {
 	log.SetOutput(logged)
 	defer log.SetOutput(std)
 	ended := newWireLog()
-	var box *ChannelBox
-	box = wireBox(t, &Options{
+	box := wireBox(t, &Options{
 		Channel: ChannelOptions{ReadLimit: wireLimit},
 		Accept:  websocket.AcceptOptions{CompressionMode: websocket.CompressionContextTakeover, Subprotocols: []string{"chat"}},
 		Logger:  slog.New(logged),

@@ -1,6 +1,6 @@
 package wschannels
 
-// What must be empty in the end, and no method tells.
+// What must be empty or bounded, and no method tells.
 
 // PendingAlarms returns how many timers b has set.
 func PendingAlarms(b *ChannelBox) int {
@@ -21,4 +21,11 @@ func Mailboxes(b *ChannelBox) int {
 	b.users.mu.Lock()
 	defer b.users.mu.Unlock()
 	return len(b.users.mail.boxes)
+}
+
+// Keys returns how many keys l remembers.
+func Keys(l *RateLimiter) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return max(len(l.keys), l.recent.Len())
 }

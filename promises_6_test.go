@@ -129,7 +129,7 @@ func testContextsThatEndInAStall(t *testing.T) {
 		t.Error("Flush: nil, and nothing was read")
 	}
 	for range 3 {
-		boxSend(t, b, "g", strings.Repeat("replayed ", size/10), boxSave)
+		boxSend(t, b, "g", strings.Repeat("replayed ", size/30), boxSave)
 	}
 	if briefly(func(ctx context.Context) error {
 		_, err := b.Join(ctx, c, "g", &wschannels.JoinOptions{ReplayLast: 3})

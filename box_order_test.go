@@ -1,6 +1,8 @@
 package wschannels_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -227,4 +229,40 @@ func TestJoinAndLeaveOfOneChannelAtOnce(t *testing.T) {
 		wg.Wait()
 	}
 	boxNothingLeft(t, b)
+}
+
+// Leave and Join of one channel at the same time: whoever wins, it is a member once.
+func TestAMemberThatLeavesAndJoinsGetsNothingTwice(t *testing.T) {
+	b := boxOf(t, nil)
+	c, conn := boxMember(t, b, nil, "g")
+	ctx := context.Background()
+	const each = 3000
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for range each {
+				if _, err := b.Leave(ctx, c, "g"); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		wg.Go(func() {
+			for range each { // one that is overtaken by a Leave is canceled
+				if _, err := b.Join(ctx, c, "g", nil); err != nil && !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for i := range each {
+		boxSend(t, b, "g", fmt.Sprint(i), nil)
+	}
+	wg.Wait()
+	seen := make(map[string]bool)
+	for _, m := range boxFlushed(t, c, conn) {
+		if seen[m] {
+			t.Errorf("message %s came twice", m)
+		}
+		seen[m] = true
+	}
 }

@@ -228,37 +228,24 @@ func (c *Channel) membership(r *room) *member {
 	return nil
 }
 
-// forget takes m from c's memberships, and reports whether it was one. c.mu is held.
-func (c *Channel) forget(m *member) bool {
-	i := slices.Index(c.rooms, m)
-	if m == nil || i < 0 {
-		return false
+// forget takes m from c's memberships, if it is one. c.mu is held.
+func (c *Channel) forget(m *member) {
+	if i := slices.Index(c.rooms, m); i >= 0 {
+		c.rooms = slices.Delete(c.rooms, i, i+1)
 	}
-	c.rooms = slices.Delete(c.rooms, i, i+1)
-	return true
 }
 
-// drop ends the membership m, which its channel has forgotten, and reports whether
-// the room is empty now; what was held is lost and counted.
-func (r *room) drop(m *member) (removed, empty bool) {
+// leave ends c's membership, if there is one, and reports whether the room is empty now.
+// That the channel forgets it and that nothing more is delivered is one step: who joins
+// again must not be a member twice.
+func (r *room) leave(c *Channel) (removed, empty bool) {
 	r.mu.Lock()
-	if m.index >= 0 {
-		removed = true
-		last := r.members[len(r.members)-1]
-		r.members[m.index] = last
-		last.index = m.index
-		r.members[len(r.members)-1] = nil
-		r.members = r.members[:len(r.members)-1]
-		m.index = -1
-		r.has.add(m.c, -1)
-		if j := m.joining; j != nil {
-			for len(j.held) > 0 {
-				m.letGo()
-			}
-			if j.abandon != nil {
-				j.abandon(errLeft)
-			}
-		}
+	c.mu.Lock()
+	m := c.membership(r)
+	c.forget(m)
+	c.mu.Unlock()
+	if m != nil {
+		removed = r.remove(m)
 	}
 	empty = len(r.members) == 0
 	r.mu.Unlock()
@@ -266,6 +253,43 @@ func (r *room) drop(m *member) (removed, empty bool) {
 		r.rooms.left(r, empty)
 	}
 	return removed, empty
+}
+
+// quit ends the membership m, if it has not ended yet.
+func (r *room) quit(m *member) {
+	r.mu.Lock()
+	m.c.mu.Lock()
+	m.c.forget(m)
+	m.c.mu.Unlock()
+	removed, empty := r.remove(m), len(r.members) == 0
+	r.mu.Unlock()
+	if removed {
+		r.rooms.left(r, empty)
+	}
+}
+
+// remove takes m out of the members, if it is one; what was held is lost and counted.
+// r.mu is held.
+func (r *room) remove(m *member) bool {
+	if m.index < 0 {
+		return false
+	}
+	last := r.members[len(r.members)-1]
+	r.members[m.index] = last
+	last.index = m.index
+	r.members[len(r.members)-1] = nil
+	r.members = r.members[:len(r.members)-1]
+	m.index = -1
+	r.has.add(m.c, -1)
+	if j := m.joining; j != nil {
+		for len(j.held) > 0 {
+			m.letGo()
+		}
+		if j.abandon != nil {
+			j.abandon(errLeft)
+		}
+	}
+	return true
 }
 
 func (r *room) len() int {

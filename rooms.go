@@ -116,7 +116,7 @@ func (rs *roomTable) join(ctx context.Context, c *Channel, name string, opts *Jo
 			return res, nil
 		}
 	}
-	rs.quit(m)
+	r.quit(m)
 	if end := c.Err(); end != nil {
 		err = end // it is what ended the join
 	}
@@ -128,14 +128,6 @@ func (rs *roomTable) countRefusal(err error) {
 	if errors.Is(err, ErrTooManyGroups) {
 		rs.counters.groupsRefused.Add(1)
 	}
-}
-
-// quit ends the membership m, if it has not ended yet.
-func (rs *roomTable) quit(m *member) {
-	m.c.mu.Lock()
-	m.c.forget(m)
-	m.c.mu.Unlock()
-	m.room.drop(m)
 }
 
 var errNilChannel = errors.New("wschannels: nil channel")
@@ -171,14 +163,7 @@ func (rs *roomTable) leave(c *Channel, name string) RemoveStatus {
 	if c == nil {
 		return ChannelNotMember
 	}
-	c.mu.Lock()
-	m := c.membership(r)
-	was := c.forget(m)
-	c.mu.Unlock()
-	if !was {
-		return ChannelNotMember
-	}
-	switch removed, empty := r.drop(m); {
+	switch removed, empty := r.leave(c); {
 	case !removed:
 		return ChannelNotMember
 	case empty:

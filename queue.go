@@ -370,18 +370,21 @@ func (q *queue) terminate() []*mail {
 	return back
 }
 
-// hold counts f, which a group that is being joined holds for the channel, and reports
+// hold counts f, which a group that is being joined holds for the channel, and says
 // whether it may: all of them together hold no more than the queue does. A replay that
 // waits for room must not wait for what is held behind it, so the two do not share.
-func (q *queue) hold(f *frame) bool {
+func (q *queue) hold(f *frame) outcome {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.heldBytes+f.size() > q.limit {
-		return false
+	switch {
+	case q.state != queueOpen || q.slow:
+		return offeredClosed
+	case q.heldBytes+f.size() > q.limit:
+		return offeredFull
 	}
 	q.held++
 	q.heldBytes += f.size()
-	return true
+	return offered
 }
 
 // letGo drops f, which was held.

@@ -349,3 +349,24 @@ func TestQueueForgetsABurst(t *testing.T) {
 		m.end()
 	})
 }
+
+// A channel that is about to be closed for a message that it missed gets nothing that
+// came after that one, not from the groups that it is joining either.
+func TestQueueHoldsNothingForASlowChannel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, end := range []func(*queue){
+			func(q *queue) { q.markSlow() },
+			func(q *queue) { q.offer(newFrame(websocket.MessageBinary, queueZeros[:101]), SlowDisconnect, new(awakening)) },
+			(*queue).refuse,
+		} {
+			q := &queue{limit: 100}
+			if out := q.hold(newFrame(websocket.MessageBinary, queueZeros[:1])); out != offered {
+				t.Fatalf("hold: %v, want it to be held", out)
+			}
+			end(q)
+			if out := q.hold(newFrame(websocket.MessageBinary, queueZeros[:1])); out != offeredClosed || q.held != 1 {
+				t.Errorf("hold: %v, and %d are held; want it to be refused", out, q.held)
+			}
+		}
+	})
+}

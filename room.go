@@ -87,16 +87,17 @@ func (r *room) begin(epoch string) {
 // hold keeps fr until the replay is done. r.mu is held.
 func (m *member) hold(fr *frame, f *fanout) {
 	policy := m.c.opts.Slow
-	held := m.c.queue.hold(fr)
-	for !held && policy == SlowDropOldest && fr.size() <= m.c.opts.QueueBytes && len(m.joining.held) > 0 {
+	out := m.c.queue.hold(fr)
+	for out == offeredFull && policy == SlowDropOldest && fr.size() <= m.c.opts.QueueBytes && len(m.joining.held) > 0 {
 		m.letGo()
 		f.result.Evicted++
-		held = m.c.queue.hold(fr)
+		out = m.c.queue.hold(fr)
 	}
 	switch {
-	case held:
+	case out == offered:
 		m.joining.held = append(m.joining.held, fr)
 		f.result.Queued++
+	case out == offeredClosed: // nothing follows what it missed
 	case policy != SlowDisconnect:
 		m.c.queue.drop()
 		f.missed(m.c)

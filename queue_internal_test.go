@@ -356,7 +356,9 @@ func TestQueueHoldsNothingForASlowChannel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, end := range []func(*queue){
 			func(q *queue) { q.markSlow() },
-			func(q *queue) { q.offer(newFrame(websocket.MessageBinary, queueZeros[:101]), SlowDisconnect, new(awakening)) },
+			func(q *queue) {
+				q.offer(newFrame(websocket.MessageBinary, queueZeros[:101]), SlowDisconnect, new(awakening))
+			},
 			(*queue).refuse,
 		} {
 			q := &queue{limit: 100}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/coder/websocket"
 )
@@ -27,16 +29,12 @@ type ownedConn struct {
 	aborted     atomic.Bool
 }
 
-var errHandshakeBody = errors.New("wschannels: a handshake with a body")
-
 // accept performs the handshake. On an error the response has been written.
 func accept(w http.ResponseWriter, r *http.Request, opts *websocket.AcceptOptions, limits *ChannelOptions) (*ownedConn, error) {
-	if r.Method == http.MethodGet && r.ContentLength != 0 {
-		// It would come before the first frame (RFC 9110 section 7.8), and net/http would
-		// wait for it, or leave it to be read as frames.
-		w.Header().Set("Connection", "close") // wait no more for the answer's sake, either
-		http.Error(w, errHandshakeBody.Error(), http.StatusBadRequest)
-		return nil, errHandshakeBody
+	if err := checkHandshake(r); err != nil {
+		w.Header().Set("Connection", "close") // of a body, read nothing
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return nil, err
 	}
 	hw := &hijackWriter{ResponseWriter: w}
 	if hijackable(w) {
@@ -62,6 +60,35 @@ func accept(w http.ResponseWriter, r *http.Request, opts *websocket.AcceptOption
 	}
 	_ = ws.CloseNow() // it has done its work, and would never be collected
 	return o, nil
+}
+
+// checkHandshake refuses what RFC 6455 section 4.2.1 does not allow and websocket.Accept
+// does: it takes a body for frames, the first of several values, letters that are ASCII
+// only after folding, and the origin "null" as that of a request without Host.
+func checkHandshake(r *http.Request) error {
+	switch {
+	case r.Method != http.MethodGet:
+		return nil // it knows a better status
+	case r.ContentLength != 0:
+		// It would come before the first frame (RFC 9110 section 7.8), and net/http would
+		// wait for it, or leave it to be read as frames.
+		return errors.New("wschannels: a handshake has no body")
+	case r.Host == "" && r.Header.Get("Origin") != "":
+		return errors.New("wschannels: a handshake has a Host")
+	}
+	for _, name := range []string{"Sec-Websocket-Version", "Sec-Websocket-Key", "Origin"} {
+		if len(r.Header[name]) > 1 {
+			return fmt.Errorf("wschannels: a handshake has one %s", name)
+		}
+	}
+	for _, name := range []string{"Connection", "Upgrade", "Sec-Websocket-Key", "Origin"} {
+		for _, v := range r.Header[name] {
+			if strings.ContainsFunc(v, func(c rune) bool { return c > unicode.MaxASCII }) {
+				return fmt.Errorf("wschannels: %s is not ASCII", name)
+			}
+		}
+	}
+	return nil
 }
 
 // A hijackWriter keeps the hijacked connection for us. coder/websocket gets a stand-in

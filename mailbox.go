@@ -71,25 +71,27 @@ func (b *mailboxes) put(m *mail) bool {
 }
 
 // putBack keeps mail, all of one user and in order, ahead of everything newer. What
-// does not fit is the oldest, and lost.
+// has expired or does not fit is the oldest, and lost.
 func (b *mailboxes) putBack(mail []*mail) {
-	if b.maxBytes < 0 {
-		b.lost += uint64(len(mail))
-		return
+	user, now, room := mail[0].user, time.Now(), b.maxBytes
+	if b.first(user) != nil {
+		room -= b.boxes[user].bytes
 	}
-	box := b.open(mail[0].user)
 	fit, size := len(mail), 0
-	for fit > 0 && box.bytes+size+cost(mail[fit-1].Message) <= b.maxBytes {
+	for fit > 0 && size+cost(mail[fit-1].Message) <= room && !b.expired(mail[fit-1], now) {
 		fit--
 		size += cost(mail[fit].Message)
 	}
 	b.lost += uint64(fit)
-	for _, m := range mail[fit:] {
+	if mail = mail[fit:]; len(mail) == 0 {
+		return // before a mailbox is opened for it, and another one lost
+	}
+	for _, m := range mail {
 		m.boxed = true
 	}
-	box.mail = slices.Insert(box.mail, 0, mail[fit:]...)
+	box := b.open(user)
+	box.mail = slices.Insert(box.mail, 0, mail...)
 	b.grow(box, size)
-	b.tidy(box)
 }
 
 func (b *mailboxes) grow(box *mailbox, size int) {
@@ -148,11 +150,13 @@ func (b *mailboxes) remove(box *mailbox) {
 }
 
 func (b *mailboxes) expire(box *mailbox, now time.Time) {
-	for len(box.mail) > 0 && now.Sub(box.mail[0].Created) >= b.ttl {
+	for len(box.mail) > 0 && b.expired(box.mail[0], now) {
 		b.remove(box)
 		b.lost++
 	}
 }
+
+func (b *mailboxes) expired(m *mail, now time.Time) bool { return now.Sub(m.Created) >= b.ttl }
 
 // tidy forgets box if it is empty.
 func (b *mailboxes) tidy(box *mailbox) {

@@ -11,13 +11,13 @@ import (
 
 // FuzzHistory compares a History with a slice.
 func FuzzHistory(f *testing.F) {
-	f.Add(uint16(0), uint8(0), false, []byte{1, 2, 3})
-	f.Add(uint16(274), uint8(0), false, []byte{10, 10}) // one byte too few for both
-	f.Add(uint16(275), uint8(0), false, []byte{10, 10})
-	f.Add(uint16(400), uint8(3), false, []byte{10, 200, 10, 10, 255, 1, 1})
-	f.Add(uint16(300), uint8(0), true, []byte{5, 250, 5, 100, 5, 5})
-	f.Add(uint16(60_000), uint8(50), true, make([]byte, 300))
-	f.Fuzz(func(t *testing.T, size uint16, count uint8, ttl bool, program []byte) {
+	f.Add(uint16(0), uint8(0), false, []byte{1, 2, 3}, uint32(0))
+	f.Add(uint16(274), uint8(0), false, []byte{10, 10}, uint32(0x01)) // one byte too few for both
+	f.Add(uint16(275), uint8(0), false, []byte{10, 10}, uint32(0x0100))
+	f.Add(uint16(400), uint8(3), false, []byte{10, 200, 10, 10, 255, 1, 1}, uint32(0x0401))
+	f.Add(uint16(300), uint8(0), true, []byte{5, 250, 5, 100, 5, 5}, uint32(0x3C0000))
+	f.Add(uint16(60_000), uint8(50), true, make([]byte, 300), uint32(0x5A_F0_0A))
+	f.Fuzz(func(t *testing.T, size uint16, count uint8, ttl bool, program []byte, query uint32) {
 		if len(program) > 1000 {
 			t.Skip("longer ones find no more, and take long")
 		}
@@ -63,9 +63,10 @@ func FuzzHistory(f *testing.F) {
 				t.Fatalf("Len %d, Bytes %d; want %d, %d", h.Len(), h.Bytes(), len(model), total())
 			}
 		}
+		part := func(i int) int { return int(query >> (8 * i) & 0xFF) } // of query, for one option each
+		last, after, since := part(0), &Position{Seq: uint64(part(1))}, now.Add(-time.Duration(part(2))*time.Minute)
 		for _, opts := range []*HistoryOptions{
-			nil, {}, {Last: 1 + len(program)/2}, {After: &Position{Seq: uint64(len(program) / 2)}}, {Since: now.Add(-30 * time.Minute)},
-			{Last: 2, After: &Position{Seq: uint64(len(program) / 3)}, Since: now.Add(-50 * time.Minute)},
+			nil, {}, {Last: last}, {After: after}, {Since: since}, {Last: last, After: after, Since: since},
 		} {
 			fuzzWantHistory(t, h.Messages(opts), model, opts)
 		}

@@ -77,14 +77,11 @@ func (b *ChannelBox) upgrade(w http.ResponseWriter, r *http.Request, opts *Chann
 // badHandshake counts and logs a request that was answered with an error.
 func (b *ChannelBox) badHandshake(w http.ResponseWriter, err error) {
 	b.counters.badHandshakes.Add(1)
-	if b.opts.Logger == nil {
-		return
-	}
 	level := slog.LevelDebug // anybody can make as many as they like
 	if !hijackable(w) {
 		level = slog.LevelError // nobody can connect
 	}
-	b.opts.Logger.Log(context.Background(), level, "wschannels: handshake refused", "error", err.Error())
+	b.log(level, "wschannels: handshake refused", err)
 }
 
 // guardedAccept is Options.Accept with callbacks that cannot bring the process down.

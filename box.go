@@ -106,8 +106,10 @@ func New(opts *Options) (*ChannelBox, error) {
 		return nil, err
 	}
 	b.accept = b.guardedAccept()
-	b.broker = b.opts.Broker
-	if b.broker == nil {
+	switch given := b.opts.Broker.(type) {
+	case *MemoryBroker:
+		b.broker = given
+	case nil:
 		b.ours = true
 		b.broker, err = NewMemoryBroker(&MemoryBrokerOptions{
 			History: b.opts.History, HistoryBytes: b.opts.HistoryTotalBytes, MaxGroups: b.opts.MaxGroups,
@@ -115,6 +117,8 @@ func New(opts *Options) (*ChannelBox, error) {
 		if err != nil {
 			return nil, err
 		}
+	default:
+		b.broker = guardedBroker{given, &b.counters.panics}
 	}
 	b.rooms = newRoomTable(b.broker, b.opts.Channel.Codec)
 	b.rooms.perChannel = b.opts.MaxGroupsPerChannel

@@ -2,6 +2,7 @@ package wschannels
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/google/uuid"
 )
@@ -9,7 +10,7 @@ import (
 // A Broker carries group messages between boxes, gives each its place in its group's
 // order, and keeps the groups' history. A box without one of its own uses a
 // [MemoryBroker]. All methods may be called concurrently. One that may block returns
-// when ctx ends, with its cause.
+// when ctx ends, with its cause. To a box, one that panics has failed.
 type Broker interface {
 	// Publish gives p the next place of its group: it sets Seq and Epoch, and Saved
 	// if p.Save and the history took it. Every subscriber of the group gets p, those
@@ -68,4 +69,49 @@ type HistoryPage struct {
 type Position struct {
 	Epoch string // changes when the group's order starts anew
 	Seq   uint64 // of the last message
+}
+
+// A guardedBroker is the application's Broker, of which a panic is an error. What is half
+// done when it panics, and what waits for it, is then tidied like after any failure.
+type guardedBroker struct {
+	broker Broker
+	panics *atomic.Uint64
+}
+
+func (g guardedBroker) call(f func() error) error { return counted(guard(f), g.panics) }
+
+func (g guardedBroker) Publish(ctx context.Context, p *Publication) error {
+	return g.call(func() error { return g.broker.Publish(ctx, p) })
+}
+
+func (g guardedBroker) Subscribe(ctx context.Context, group string, s Subscriber) error {
+	return g.call(func() error { return g.broker.Subscribe(ctx, group, s) })
+}
+
+func (g guardedBroker) Unsubscribe(ctx context.Context, group string, s Subscriber) error {
+	return g.call(func() error { return g.broker.Unsubscribe(ctx, group, s) })
+}
+
+func (g guardedBroker) Position(ctx context.Context, group string) (at Position, err error) {
+	err = g.call(func() (err error) {
+		at, err = g.broker.Position(ctx, group)
+		return err
+	})
+	return at, err
+}
+
+func (g guardedBroker) History(ctx context.Context, group string, opts *HistoryOptions) (page HistoryPage, err error) {
+	err = g.call(func() (err error) {
+		page, err = g.broker.History(ctx, group, opts)
+		return err
+	})
+	return page, err
+}
+
+func (g guardedBroker) Flush(ctx context.Context, groups ...string) error {
+	return g.call(func() error { return g.broker.Flush(ctx, groups...) })
+}
+
+func (g guardedBroker) Close(ctx context.Context) error {
+	return g.call(func() error { return g.broker.Close(ctx) })
 }

@@ -72,8 +72,6 @@ type Channel struct {
 // tally counts what came in; what went out is counted by the queue.
 type tally struct {
 	received, receivedBytes, rateLimited, invalid, panics atomic.Uint64
-
-	lastPanic atomic.Pointer[PanicError] // the last that was counted
 }
 
 // NewChannel makes a channel of conn and begins to read it; the caller closes it.
@@ -267,14 +265,11 @@ func (c *Channel) Authenticate(ctx context.Context, token string) error {
 	return nil
 }
 
-// countPanic counts err if it is a panic, once: the error of a call may come back as
-// that of the handler.
-func (c *Channel) countPanic(err error) {
-	var p *PanicError
-	if errors.As(err, &p) && c.tally.lastPanic.Swap(p) != p {
-		c.tally.panics.Add(1)
-	}
-}
+// guard is the function guard, and counts a panic.
+func (c *Channel) guard(f func() error) error { return counted(guard(f), &c.tally.panics) }
+
+// countPanic counts err if it is a panic.
+func (c *Channel) countPanic(err error) { _ = counted(err, &c.tally.panics) }
 
 // inBox returns the box that the channel belongs to, nil if none.
 func (c *Channel) inBox() *ChannelBox {

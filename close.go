@@ -226,10 +226,10 @@ func (c *Channel) retire() {
 	if refused {
 		return
 	}
+	defer c.fireDisconnect()
 	if c.fault {
 		c.report(c.err)
 	}
-	c.fireDisconnect()
 }
 
 // whenRetired returns a channel that is closed once retire is done.

@@ -67,13 +67,15 @@ func readTimedOut() *CloseError {
 	return &CloseError{Code: websocket.StatusPolicyViolation, Reason: errReadTimeout.Error(), Err: errReadTimeout}
 }
 
-// anyConn is the link over a Conn of the application's: each message is one Write.
+// anyConn is the link over a Conn of the application's: each message is one Write. A
+// panic of the Conn's is a fault that ends the channel.
 type anyConn struct {
 	conn  Conn
 	opts  *ChannelOptions
 	alive func()                            // the peer answered a ping
 	mute  func(error)                       // it could not be pinged
 	fail  func(end *CloseError, how ending) // closes the channel
+	guard func(f func() error) error        // calls what is the Conn's
 
 	ctx     context.Context // of every Read, Write and Ping; ends with the connection
 	cancel  context.CancelFunc
@@ -86,7 +88,7 @@ type anyConn struct {
 }
 
 func newAnyConn(conn Conn, c *Channel) *anyConn {
-	a := &anyConn{conn: conn, opts: c.opts, alive: c.hear, mute: c.pingFailed, fail: c.fail, closeErr: errNoAnswer}
+	a := &anyConn{conn: conn, opts: c.opts, alive: c.hear, mute: c.pingFailed, fail: c.fail, guard: c.guard, closeErr: errNoAnswer}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	if ws, ok := conn.(interface{ SetReadLimit(int64) }); ok {
 		ws.SetReadLimit(c.opts.ReadLimit)
@@ -94,8 +96,11 @@ func newAnyConn(conn Conn, c *Channel) *anyConn {
 	return a
 }
 
-func (a *anyConn) receive() (websocket.MessageType, []byte, *CloseError) {
-	typ, p, err := a.read()
+func (a *anyConn) receive() (typ websocket.MessageType, p []byte, end *CloseError) {
+	err := a.guard(func() (err error) {
+		typ, p, err = a.read()
+		return err
+	})
 	if err == nil && int64(len(p)) > a.opts.ReadLimit {
 		err = websocket.ErrMessageTooBig
 	}
@@ -128,6 +133,8 @@ func (a *anyConn) whyReadFailed(err error) *CloseError {
 	var netErr net.Error
 	_, real := a.conn.(*websocket.Conn)
 	switch code := websocket.CloseStatus(err); {
+	case errors.As(err, new(*PanicError)):
+		return lost(err)
 	case code != -1:
 		var ce websocket.CloseError
 		errors.As(err, &ce)
@@ -140,15 +147,26 @@ func (a *anyConn) whyReadFailed(err error) *CloseError {
 		// always say so to the peer.
 		return &CloseError{Code: websocket.StatusProtocolError, Err: err}
 	}
+	return lost(err)
+}
+
+// lost is the end that an error of the connection makes.
+func lost(err error) *CloseError {
+	if errors.As(err, new(*PanicError)) { // of a Conn of the application's
+		return &CloseError{Code: websocket.StatusInternalError, Err: err}
+	}
 	return &CloseError{Code: websocket.StatusAbnormalClosure, Remote: true, Err: err}
 }
 
-func (a *anyConn) discard() bool {
-	for {
-		if _, _, err := a.conn.Read(a.ctx); err != nil {
-			return websocket.CloseStatus(err) != -1
+func (a *anyConn) discard() (answered bool) {
+	err := a.guard(func() error {
+		for {
+			if _, _, err := a.conn.Read(a.ctx); err != nil {
+				return err
+			}
 		}
-	}
+	})
+	return websocket.CloseStatus(err) != -1
 }
 
 func (a *anyConn) transmit(b *batch) (int, error) {
@@ -161,7 +179,7 @@ func (a *anyConn) transmit(b *batch) (int, error) {
 		}
 	}
 	if fw := b.farewell; fw != nil {
-		err := a.conn.Close(fw.code, fw.reason)
+		err := a.guard(func() error { return a.conn.Close(fw.code, fw.reason) })
 		switch {
 		case websocket.CloseStatus(err) != -1:
 			err = nil // answered, with a code of its own
@@ -181,9 +199,11 @@ func (a *anyConn) ping() {
 	defer a.pinging.Store(false)
 	ctx, cancel := context.WithTimeout(a.ctx, a.opts.WriteTimeout)
 	defer cancel()
-	switch err := a.conn.Ping(ctx); {
+	switch err := a.guard(func() error { return a.conn.Ping(ctx) }); {
 	case err == nil:
 		a.alive()
+	case errors.As(err, new(*PanicError)):
+		a.fail(lost(err), cut)
 	case ctx.Err() == nil:
 		a.mute(err)
 	}
@@ -196,7 +216,7 @@ func (a *anyConn) writeFrame(f *frame) error {
 		a.watchdog.Reset(a.opts.WriteTimeout)
 	}
 	defer a.watchdog.Stop()
-	return a.conn.Write(a.ctx, f.typ, f.payload)
+	return a.guard(func() error { return a.conn.Write(a.ctx, f.typ, f.payload) })
 }
 
 func (a *anyConn) abort() {
@@ -206,7 +226,7 @@ func (a *anyConn) abort() {
 		// ended closes the connection beneath it.
 		c.CloseRead(a.ctx)
 	}
-	_ = a.conn.CloseNow() // closed already is what we want
+	_ = a.guard(a.conn.CloseNow) // closed already is what we want
 }
 
 func (a *anyConn) hangUp()           {}               // Conn.Close has closed it

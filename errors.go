@@ -206,12 +206,17 @@ func (e *PayloadError) summary() (s string, ok bool) {
 type PanicError struct {
 	Value any
 	Stack []byte // as of runtime/debug.Stack
+
+	counted uint32 // 1: in some Stats; atomic
 }
 
-func (e *PanicError) Error() string { return fmt.Sprintf("wschannels: panic: %q", fmt.Sprint(e.Value)) }
+func (e *PanicError) Error() string { return fmt.Sprintf("wschannels: panic: %q", textOf(e.Value)) }
 
-// Unwrap returns the panic's value if it is an error.
+// Unwrap returns the panic's value if it is an error, unless methods of that panic, too.
 func (e *PanicError) Unwrap() error {
-	err, _ := e.Value.(error)
+	err, ok := e.Value.(error)
+	if !ok || !sound(err) {
+		return nil
+	}
 	return err
 }

@@ -73,14 +73,14 @@ func (c *Channel) fireMessage(ctx context.Context, m Message) {
 		if err == nil {
 			continue
 		}
-		var end *CloseError
 		_, panicked := err.(*PanicError)
+		_, chosen := chosenEnd(err)
 		switch {
 		case c.ownEnd(err):
 		case panicked:
 			c.report(err)
 			c.endWith(err)
-		case errors.As(err, &end):
+		case chosen:
 			c.endWith(err)
 		default:
 			c.report(err)
@@ -127,6 +127,11 @@ func (c *Channel) log(msg string, err error) {
 	if b == nil || b.opts.Logger == nil {
 		return
 	}
+	failed := guard(func() error { c.logTo(b.opts.Logger, msg, err); return nil })
+	c.countPanic(failed) // and nobody left to tell
+}
+
+func (c *Channel) logTo(l *slog.Logger, msg string, err error) {
 	text := err.Error()
 	var bad *PayloadError
 	if errors.As(err, &bad) {
@@ -140,7 +145,7 @@ func (c *Channel) log(msg string, err error) {
 	case errors.As(err, &end) && end.Remote:
 		level = slog.LevelInfo // broke while it was written to: mobile networks do that
 	}
-	b.opts.Logger.LogAttrs(c.ctx, level, msg, slog.String("channel", c.id.String()), slog.String("error", printable(text)))
+	l.LogAttrs(c.ctx, level, msg, slog.String("channel", c.id.String()), slog.String("error", printable(text)))
 }
 
 // printable returns s fit for a log that escapes nothing: the application's errors may
@@ -162,13 +167,13 @@ func (c *Channel) endWith(err error) {
 
 // endFor is how a handler's error ends its channel.
 func endFor(err error) *CloseError {
-	var end *CloseError
+	end, chosen := chosenEnd(err)
 	_, panicked := err.(*PanicError)
 	switch {
 	case err == nil:
 		return &CloseError{Code: websocket.StatusNormalClosure}
 	case panicked:
-	case errors.As(err, &end) && sendable(end.Code):
+	case chosen && sendable(end.Code):
 		return &CloseError{Code: end.Code, Reason: cutReason(end.Reason), Err: end.Err}
 	case errors.As(err, new(*PayloadError)):
 		return &CloseError{Code: websocket.StatusUnsupportedData, Reason: "invalid message", Err: err}

@@ -3,8 +3,6 @@ package wschannels
 import (
 	"fmt"
 	"time"
-
-	"github.com/coder/websocket"
 )
 
 var errNoAuth = fmt.Errorf("%w: not authenticated in time", ErrUnauthorized)
@@ -117,7 +115,7 @@ var pingFrame = controlFrame(opPing, nil)
 // reading, or the heartbeat, finds out what that means.
 func (c *Channel) pingFailed(err error) {
 	if c.reading.Load() == notReading {
-		c.fail(&CloseError{Code: websocket.StatusAbnormalClosure, Remote: true, Err: err}, cut)
+		c.fail(lost(err), cut)
 	}
 }
 

@@ -2,6 +2,7 @@ package wschannels_test
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"testing"
 
@@ -19,14 +20,21 @@ func TestGoexit(t *testing.T) {
 		events  wschannels.Events
 		handler wschannels.Handler
 	}{
-		"handler":      {handler: exit},
-		"OnConnect":    {events: wschannels.Events{OnConnect: exit}},
-		"OnMessage":    {events: wschannels.Events{OnMessage: func(context.Context, *wschannels.Channel, wschannels.Message) error { runtime.Goexit(); return nil }}},
+		"handler":   {handler: exit},
+		"OnConnect": {events: wschannels.Events{OnConnect: exit}},
+		"OnMessage": {events: wschannels.Events{OnMessage: func(context.Context, *wschannels.Channel, wschannels.Message) error { runtime.Goexit(); return nil }}},
+		"OnError": {
+			events:  wschannels.Events{OnError: func(*wschannels.Channel, error) { runtime.Goexit() }},
+			handler: func(context.Context, *wschannels.Channel) error { return errors.New("to be told") },
+		},
 		"OnDisconnect": {events: wschannels.Events{OnDisconnect: func(*wschannels.Channel, error) { runtime.Goexit() }}},
 	}
 	for name, tt := range exits {
 		t.Run(name, func(t *testing.T) {
-			box, err := wschannels.New(&wschannels.Options{Events: tt.events})
+			ends := make(chan struct{}, 10)
+			box, err := wschannels.New(&wschannels.Options{Events: tt.events, Channel: wschannels.ChannelOptions{
+				Events: wschannels.Events{OnDisconnect: func(*wschannels.Channel, error) { ends <- struct{}{} }},
+			}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -43,6 +51,9 @@ func TestGoexit(t *testing.T) {
 			}
 			if err := box.Shutdown(t.Context()); err != nil { // waits for every channel's last event
 				t.Errorf("Shutdown: %v", err)
+			}
+			if len(ends) != 1 && name != "OnDisconnect" {
+				t.Errorf("OnDisconnect: %d times, want once", len(ends))
 			}
 			if s := box.Stats(); s.Channels != 0 || s.Accepted != 1 || s.Disconnected != 1 {
 				t.Errorf("Stats: %+v", s)

@@ -94,10 +94,22 @@ func (b *MemoryBroker) Publish(ctx context.Context, p *Publication) error {
 	if p.Save {
 		p.Saved = b.save(t, p.Message)
 	}
-	for _, s := range t.subs {
-		s.Deliver(p)
-	}
+	deliver(t.subs, p)
 	return nil
+}
+
+// deliver hands p to all of subs, also if one of them panics: that panic is the
+// publisher's, afterwards.
+func deliver(subs []Subscriber, p *Publication) {
+	i := 0
+	defer func() {
+		if i < len(subs) {
+			deliver(subs[i+1:], p)
+		}
+	}()
+	for ; i < len(subs); i++ {
+		subs[i].Deliver(p)
+	}
 }
 
 // Subscribe is [Broker]'s.

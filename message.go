@@ -2,10 +2,7 @@ package wschannels
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"runtime/debug"
-	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -125,22 +122,3 @@ type stdCodec struct{}
 
 func (stdCodec) Marshal(v any) ([]byte, error)   { return json.Marshal(v) }
 func (stdCodec) Unmarshal(p []byte, v any) error { return json.Unmarshal(p, v) }
-
-// counted counts err in panics if it is one, and returns it.
-func counted(err error, panics *atomic.Uint64) error {
-	if errors.As(err, new(*PanicError)) {
-		panics.Add(1)
-	}
-	return err
-}
-
-// guard calls f, which is or calls the application's code, and turns a panic into
-// a *PanicError.
-func guard(f func() error) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = &PanicError{Value: v, Stack: debug.Stack()}
-		}
-	}()
-	return f()
-}

@@ -42,8 +42,7 @@ func Auth(check func(ctx context.Context, c *Channel) error) Middleware {
 				return next(ctx, c)
 			}
 			refusal := &CloseError{Code: StatusUnauthorized, Reason: "unauthorized", Err: errors.Join(ErrUnauthorized, err)}
-			var chosen *CloseError
-			if errors.As(err, &chosen) && chosen.Reason != "" {
+			if chosen, ok := chosenEnd(err); ok && chosen.Reason != "" {
 				refusal.Reason = chosen.Reason
 			}
 			return refusal

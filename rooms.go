@@ -258,9 +258,8 @@ func (rs *roomTable) send(ctx context.Context, name string, payload any, opts *S
 			return SendResult{}, counted(err, &rs.counters.panics)
 		}
 	}
-	err = rs.broker.Publish(ctx, p)
-	f.closeSlow() // also if it failed after it delivered
-	if err != nil {
+	defer f.closeSlow() // also if it fails after it delivered
+	if err = rs.broker.Publish(ctx, p); err != nil {
 		rs.countRefusal(err)
 		return SendResult{}, err
 	}

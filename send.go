@@ -120,7 +120,7 @@ func (c *Channel) writeFailed(err error) {
 	if err == errWriteTimeout {
 		c.fail(writeTimedOut(), cut)
 	} else {
-		c.fail(&CloseError{Code: websocket.StatusAbnormalClosure, Remote: true, Err: err}, cut)
+		c.fail(lost(err), cut)
 	}
 }
 

@@ -3,6 +3,7 @@ package wschannels
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 
 	"github.com/coder/websocket"
@@ -101,7 +102,8 @@ func (b *ChannelBox) Serve(ctx context.Context, c *Channel, h Handler) error {
 	defer cancel(nil)
 	defer context.AfterFunc(c.ctx, func() { cancel(c.Err()) })()
 	defer context.AfterFunc(ctx, func() {
-		c.closeAsync(&CloseError{Code: websocket.StatusGoingAway, Err: context.Cause(ctx)}, graceful)
+		cause := guard(func() error { return context.Cause(ctx) })
+		c.closeAsync(&CloseError{Code: websocket.StatusGoingAway, Err: cause}, graceful)
 	})()
 	return b.run(inner, c, h, nil)
 }
@@ -171,24 +173,25 @@ func (s *service) run(ctx context.Context, c *Channel) error {
 var errGoexit = errors.New("wschannels: the handler called runtime.Goexit")
 
 // conclude ends a channel whose handler has returned err, and returns what Serve does.
-func (c *Channel) conclude(err error, entered bool) error {
-	var end *CloseError
+func (c *Channel) conclude(err error, entered bool) (result error) {
+	defer func() { // also if OnError ends its goroutine
+		c.endWith(err)
+		<-c.gone
+		c.retire()
+		if result = c.abnormalEnd(); err != nil && !c.ownEnd(err) {
+			result = err
+		}
+	}()
+	end, chosen := chosenEnd(err)
 	_, panicked := err.(*PanicError)
-	chosen := !panicked && errors.As(err, &end) && sendable(end.Code)
 	switch {
-	case err == nil || chosen || c.ownEnd(err): // no failure
+	case err == nil || chosen && sendable(end.Code) || c.ownEnd(err): // no failure
 	case entered || panicked:
 		c.report(err)
 	default:
 		c.log("wschannels: channel refused", err)
 	}
-	c.endWith(err)
-	<-c.gone
-	c.retire()
-	if err != nil && !c.ownEnd(err) {
-		return err
-	}
-	return c.abnormalEnd()
+	return nil // the end says
 }
 
 // abnormalEnd returns the end of a closed channel, nil if it was a normal one that
@@ -246,8 +249,15 @@ func (b *ChannelBox) channelGone(c *Channel) {
 	}
 }
 
-func (b *ChannelBox) logError(msg string, err error) {
-	if b.opts.Logger != nil {
-		b.opts.Logger.Error(msg, "error", printable(err.Error()))
+func (b *ChannelBox) logError(msg string, err error) { b.log(slog.LevelError, msg, err) }
+
+func (b *ChannelBox) log(level slog.Level, msg string, err error) {
+	if b.opts.Logger == nil {
+		return
 	}
+	failed := guard(func() error {
+		b.opts.Logger.Log(context.Background(), level, msg, "error", printable(err.Error()))
+		return nil
+	})
+	_ = counted(failed, &b.counters.panics) // and nobody left to tell
 }

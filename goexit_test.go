@@ -61,3 +61,28 @@ func TestGoexit(t *testing.T) {
 		})
 	}
 }
+
+// The same where OnError is told of what ended the channel: OnDisconnect still comes.
+func TestGoexitOfOnErrorAtTheEnd(t *testing.T) {
+	ends := make(chan error, 10)
+	box, err := wschannels.New(&wschannels.Options{Events: wschannels.Events{
+		OnError:      func(*wschannels.Channel, error) { runtime.Goexit() },
+		OnDisconnect: func(_ *wschannels.Channel, err error) { ends <- err },
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := wschannelstest.Dial(t, box, "/")
+	if err := conn.Write(t.Context(), websocket.MessageText, []byte("\xff")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := conn.Read(t.Context()); websocket.CloseStatus(err) != websocket.StatusInvalidFramePayloadData {
+		t.Errorf("the peer saw %v, want 1007", err)
+	}
+	if err := box.Shutdown(t.Context()); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if len(ends) != 1 {
+		t.Errorf("OnDisconnect: %d times, want once", len(ends))
+	}
+}

@@ -249,6 +249,8 @@ func (k *modelCheck) conservation() {
 				want.Expired++
 			case errors.Is(end, wschannels.ErrStale):
 				want.Stale++
+			case errors.Is(end, wschannels.ErrUnauthorized): // after AuthTimeout: there is no other way here
+				want.Unauthenticated++
 			}
 			if ch.tooSlow() {
 				slow++
@@ -274,6 +276,9 @@ func (k *modelCheck) conservation() {
 		var results wschannels.SendResult
 		accepted := 0
 		for _, s := range k.sends {
+			if s.box == box && errors.Is(s.err, wschannels.ErrTooManyGroups) {
+				want.GroupsRefused++
+			}
 			switch {
 			case s.box != box || s.err != nil:
 			case s.ch != nil:
@@ -286,6 +291,9 @@ func (k *modelCheck) conservation() {
 			}
 		}
 		for _, j := range k.joins {
+			if j.box == box && errors.Is(j.err, wschannels.ErrTooManyGroups) {
+				want.GroupsRefused++
+			}
 			if j.box == box {
 				accepted += j.res.Replayed
 			}
@@ -308,6 +316,12 @@ func (k *modelCheck) conservation() {
 		if !k.cfg.exactHistory() || k.cfg.boxes > 1 {
 			want.HistoryBytes = got.HistoryBytes // other groups', too; not in a box's own memory
 		}
+		saved := uint64(0)
+		for _, g := range k.groups {
+			saved += uint64(len(g.saved))
+		}
+		want.HistoryEvicted = min(got.HistoryEvicted, saved)     // others were flushed
+		want.Unanswered = min(got.Unanswered, want.Disconnected) // who was stalled then, nobody noted
 		want.Received, want.BytesReceived, want.RateLimited, want.Invalid = got.Received, got.BytesReceived, got.RateLimited, got.Invalid
 		// One that closes after Serve has put it in the box, and before its handler has
 		// begun, is counted as refused, too.

@@ -31,7 +31,9 @@
 //				if err != nil {
 //					return err
 //				}
-//				if _, err := box.GroupSend(ctx, room, msg, &wschannels.SendOptions{SaveHistory: true}); err != nil {
+//				// ctx ends when the sender has left, perhaps right behind this message.
+//				anyway := context.WithoutCancel(ctx)
+//				if _, err := box.GroupSend(anyway, room, msg, &wschannels.SendOptions{SaveHistory: true}); err != nil {
 //					return err
 //				}
 //			}

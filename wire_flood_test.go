@@ -36,7 +36,7 @@ func newWireRelay(t *testing.T, mode wireMode, opts ChannelOptions, bubble bool)
 	note := events.OnMessage
 	events.OnMessage = func(ctx context.Context, c *Channel, m Message) error {
 		_ = note(ctx, c, m)
-		_, err := r.box.GroupSend(ctx, "g", m.Text(), nil)
+		_, err := r.box.GroupSend(context.WithoutCancel(ctx), "g", m.Text(), nil)
 		return err
 	}
 	r.box = wireMembers(t, &Options{

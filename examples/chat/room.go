@@ -98,6 +98,7 @@ func missed(r *http.Request) *wschannels.JoinOptions {
 // its line has arrived.
 func (s *rooms) say(ctx context.Context, c *wschannels.Channel, room string, in inbound) error {
 	l := line{Type: "line", ID: in.ID, From: c.ID(), Name: nameOf(c), Text: in.Text, At: time.Now().UTC()}
+	ctx = context.WithoutCancel(ctx) // also the last words of who has just left
 	_, err := s.box.GroupSend(ctx, room, l, &wschannels.SendOptions{SaveHistory: true})
 	return err
 }

@@ -67,9 +67,7 @@ func newWireRelay(t *testing.T, mode wireMode, opts ChannelOptions, bubble bool)
 		dial = func(headers ...string) *wirePeer {
 			before := len(r.box.Members("g"))
 			defer boxEventually(t, "the peer is a member", func() bool { return len(r.box.Members("g")) > before })
-			p := wireDial(t, srv, headers...)
-			_ = p.SetDeadline(time.Now().Add(boxPatience))
-			return p
+			return wireDial(t, srv, headers...)
 		}
 	}
 	for i := range r.good {

@@ -191,8 +191,8 @@ func (l *wireLog) end(t *testing.T) *CloseError {
 	t.Helper()
 	select {
 	case <-l.ended:
-	case <-time.After(20 * time.Second):
-		t.Fatal("OnDisconnect was not called in 20 s")
+	case <-time.After(boxPatience):
+		t.Fatal("OnDisconnect was not called")
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -286,7 +286,7 @@ func wireDial(t *testing.T, srv *httptest.Server, headers ...string) *wirePeer {
 // wireUpgrade makes a peer of conn, on which no test waits for ever.
 func wireUpgrade(t *testing.T, conn net.Conn) *wirePeer {
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(boxPatience))
 	return &wirePeer{Conn: conn, br: bufio.NewReader(conn)}
 }
 

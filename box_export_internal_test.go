@@ -1,5 +1,7 @@
 package wschannels
 
+import "time"
+
 // What must be empty or bounded, and no method tells.
 
 // PendingAlarms returns how many timers b has set.
@@ -23,9 +25,14 @@ func Mailboxes(b *ChannelBox) int {
 	return len(b.users.mail.boxes)
 }
 
-// Keys returns how many keys l remembers.
-func Keys(l *RateLimiter) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return max(len(l.keys), l.recent.Len())
+// HoldTimers lets no timer of b fire for d, as if the process did not run.
+func HoldTimers(b *ChannelBox, d time.Duration) {
+	b.timers.set(&alarm{waker: holdup(d)}, time.Now())
+}
+
+type holdup time.Duration
+
+func (h holdup) wake(time.Time) time.Time {
+	time.Sleep(time.Duration(h))
+	return time.Time{}
 }

@@ -191,7 +191,7 @@ func testLimiterCap(t *testing.T) {
 		if ok, _ := l.Allow(key); !ok {
 			t.Errorf("call %d: %s was refused", i, key)
 		}
-		if n := wschannels.Keys(l); n != min(i+1, 3) {
+		if n := l.Stats().Keys; n != min(i+1, 3) {
 			t.Errorf("the table has %d keys after %d, want at most 3", n, i+1)
 		}
 	}

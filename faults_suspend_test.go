@@ -106,7 +106,7 @@ func TestAfterAMinuteOfSuspensionEveryPeerIsAskedAgain(t *testing.T) {
 				}
 				close(awake)
 				woke := time.Now().Add(1)
-				time.Sleep(1)
+				time.Sleep(time.Nanosecond)
 				synctest.Wait()
 
 				for why, cs := range over {

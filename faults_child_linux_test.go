@@ -153,6 +153,8 @@ func faultsServeChild(t *testing.T, opts ChannelOptions) {
 			sent++
 			res, err := box.GroupSend(t.Context(), "g", fmt.Sprint(sent), nil)
 			fmt.Println(">", res.Queued, err)
+		case "members":
+			fmt.Println(">", len(box.Members("g")))
 		case "stats":
 			p, _ := json.Marshal(box.Stats())
 			fmt.Printf("> %s\n", p)

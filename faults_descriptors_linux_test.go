@@ -42,6 +42,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 	broadcast := func() {
 		t.Helper()
 		broadcasts++
+		boxEventually(t, "everybody is a member", func() bool { return s.ask("members") == fmt.Sprint(len(in)) })
 		if got := s.ask("send"); got != fmt.Sprint(len(in), " <nil>") {
 			t.Errorf("the send was queued for %s; want %d members", got, len(in))
 		}

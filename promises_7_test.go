@@ -229,10 +229,14 @@ func promiseNoise(t *testing.T, rnd *rand.Rand) []byte {
 
 // What must pass before a change lands fuzzes every target of every package.
 func testFuzzTargetsRunInCI(t *testing.T) {
-	ci := promiseRead(t, filepath.Join(".ci", "run"))
-	for _, step := range []string{`go list \./\.\.\.`, `go test -list '\^Fuzz'`, `go test .*-fuzz "\^\$target\\\$"`} {
-		if !regexp.MustCompile(step).MatchString(ci) {
-			t.Errorf(".ci/run has no %s", step)
+	for file, steps := range map[string][]string{
+		".ci/run":      {`(?m)^scripts/fuzz "\$fuzz_time"$`},
+		"scripts/fuzz": {`go list \./\.\.\.`, `go test -list '\^Fuzz'`, `go test .*-fuzz "\^\$target\\\$"`},
+	} {
+		for _, step := range steps {
+			if !regexp.MustCompile(step).MatchString(promiseRead(t, filepath.FromSlash(file))) {
+				t.Errorf("%s has no %s", file, step)
+			}
 		}
 	}
 	files, err := filepath.Glob("*_test.go")

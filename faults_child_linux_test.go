@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -120,6 +122,14 @@ func (s *faultsServer) ask(what string) string {
 	return s.hear()
 }
 
+func (s *faultsServer) count(what string) (n int) {
+	s.t.Helper()
+	if _, err := fmt.Sscan(s.ask(what), &n); err != nil {
+		s.t.Fatal(err)
+	}
+	return n
+}
+
 func (s *faultsServer) stats() (st Stats) {
 	s.t.Helper()
 	if err := json.Unmarshal([]byte(s.ask("stats")), &st); err != nil {
@@ -144,6 +154,12 @@ func faultsServeChild(t *testing.T, opts ChannelOptions) {
 	box = boxOf(t, &Options{Channel: opts, Events: Events{OnConnect: faultsJoins(&box)}})
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(box.ServeHTTP))
 	srv.Config.ErrorLog = log.New(os.Stdout, "", 0)
+	var accepted atomic.Int64
+	srv.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			accepted.Add(1)
+		}
+	}
 	srv.Start()
 	fmt.Println(">", srv.Listener.Addr())
 	sent := 0
@@ -153,11 +169,13 @@ func faultsServeChild(t *testing.T, opts ChannelOptions) {
 			sent++
 			res, err := box.GroupSend(t.Context(), "g", fmt.Sprint(sent), nil)
 			fmt.Println(">", res.Queued, err)
-		case "members":
-			fmt.Println(">", len(box.Members("g")))
 		case "stats":
 			p, _ := json.Marshal(box.Stats())
 			fmt.Printf("> %s\n", p)
+		case "members":
+			fmt.Println(">", len(box.Members("g")))
+		case "accepted":
+			fmt.Println(">", accepted.Load())
 		case "descriptors":
 			var limit syscall.Rlimit // what was open above it before does not count
 			_ = syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)

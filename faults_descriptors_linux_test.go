@@ -25,24 +25,33 @@ func TestDescriptorsRunOut(t *testing.T) {
 	}
 	t.Parallel()
 	s := faultsStart(t)
-	free := descriptors - s.descriptors()
+	var first <-chan struct{} // closed when the first who waits is answered
 	var in, waiting []*wirePeer
-	for range free {
+	for full := false; !full; {
 		p := faultsKnock(t, s.addr)
+		answered := make(chan struct{})
+		go func() { // ends with the answer, or the deadline
+			defer close(answered)
+			_, _ = p.br.Peek(1)
+		}()
+		select {
+		case <-answered:
+		case <-s.full:
+			if full = s.count("accepted") == len(in); full {
+				first, waiting = answered, append(waiting, p)
+				continue
+			}
+			<-answered
+		}
 		p.upgraded(t)
 		in = append(in, p)
 	}
-	waiting = append(waiting, faultsKnock(t, s.addr))
-	select {
-	case <-s.full:
-	case <-time.After(boxPatience):
-		t.Fatal("the descriptors have not run out")
-	}
+	free := len(in)
 	broadcasts := 0
 	broadcast := func() {
 		t.Helper()
 		broadcasts++
-		boxEventually(t, "everybody is a member", func() bool { return s.ask("members") == fmt.Sprint(len(in)) })
+		boxEventually(t, "all are members", func() bool { return s.count("members") == len(in) })
 		if got := s.ask("send"); got != fmt.Sprint(len(in), " <nil>") {
 			t.Errorf("the send was queued for %s; want %d members", got, len(in))
 		}
@@ -60,8 +69,8 @@ func TestDescriptorsRunOut(t *testing.T) {
 			t.Errorf("%s: %+v; want %d channels, and %d gone", when, st, len(in), left)
 		}
 	}
-	if free < 5 || s.descriptors() != descriptors {
-		t.Fatalf("%d clients fit, and %d descriptors are open of %d", free, s.descriptors(), descriptors)
+	if free < 5 || s.count("descriptors") != descriptors {
+		t.Fatalf("%d clients fit, and %d descriptors are open of %d", free, s.count("descriptors"), descriptors)
 	}
 	for range 3 {
 		broadcast()
@@ -74,6 +83,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 	}
 	in = in[3:]
 	waiting = append(waiting, faultsKnock(t, s.addr), faultsKnock(t, s.addr))
+	<-first
 	for _, p := range waiting {
 		p.upgraded(t)
 		in = append(in, p)
@@ -85,17 +95,8 @@ func TestDescriptorsRunOut(t *testing.T) {
 		p.Close()
 	}
 	boxEventually(t, "everybody is gone", func() bool { return s.stats().Channels == 0 })
-	boxEventually(t, "their descriptors are free", func() bool { return s.descriptors() == descriptors-free })
+	boxEventually(t, "their descriptors are free", func() bool { return s.count("descriptors") <= descriptors-free })
 	s.end()
-}
-
-// descriptors is how many the child has open.
-func (s *faultsServer) descriptors() (n int) {
-	s.t.Helper()
-	if _, err := fmt.Sscan(s.ask("descriptors"), &n); err != nil {
-		s.t.Fatal(err)
-	}
-	return n
 }
 
 // faultsKnock asks for a channel and does not wait for the answer.

@@ -80,6 +80,7 @@ func faultsNumbers(p *wirePeer, each func(i int)) (got []int) {
 // treated as their policy says; what they miss is what was counted, and no queue is ever
 // over its bound.
 func TestReadersThatFallBehind(t *testing.T) {
+	t.Parallel()
 	const healthy, behind, messages, size, queue = 3, 2, 150, 16 << 10, 64 << 10
 	for _, policy := range []SlowPolicy{SlowDisconnect, SlowDropNewest, SlowDropOldest} {
 		t.Run(fmt.Sprint(policy), func(t *testing.T) {
@@ -207,6 +208,7 @@ func (r *faultsTrickle) Read(p []byte) (int, error) {
 // A peer that takes a little all the time is slow, and not gone: no single write of its
 // takes WriteTimeout, though all of them together do.
 func TestASlowReaderThatKeepsReadingGetsEverything(t *testing.T) {
+	t.Parallel()
 	const size, timeout = 16 << 10, time.Second
 	box := wireBox(t, &Options{Channel: ChannelOptions{PayloadType: Text, WriteTimeout: timeout, QueueBytes: 64 << 10}})
 	messages := 0
@@ -233,6 +235,7 @@ func TestASlowReaderThatKeepsReadingGetsEverything(t *testing.T) {
 // A reset in the middle of a frame that is being written, by a goroutine because it is
 // long, or by a worker among many: the end of that one channel, once.
 func TestAResetInTheMiddleOfAFrameThatIsWritten(t *testing.T) {
+	t.Parallel()
 	for name, size := range map[string]int{"long": 4 << 20, "many": 40 << 10} {
 		t.Run(name, func(t *testing.T) {
 			log := newWireLog()
@@ -257,8 +260,8 @@ func TestAResetInTheMiddleOfAFrameThatIsWritten(t *testing.T) {
 			victim.Close()
 			end := log.end(t)
 			wireWantEnd(t, end, 1006, true)
-			if !errors.Is(end, syscall.ECONNRESET) && !errors.Is(end, syscall.EPIPE) {
-				t.Errorf("the end is %v, want one by a reset", end)
+			if !errors.Is(end, syscall.ECONNRESET) && !errors.Is(end, syscall.EPIPE) && !errors.Is(end, io.ErrUnexpectedEOF) { // whoever sees it first
+				t.Errorf("the end is %v, want that of a lost connection", end)
 			}
 			queued += boxSend(t, box, "g", faultsText(-1, 1), nil).Queued
 			ctx, cancel := context.WithTimeout(t.Context(), boxPatience)

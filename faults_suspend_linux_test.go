@@ -67,7 +67,7 @@ func (a *faultsAnswerer) owes() bool {
 // A server that is stopped for longer than all its heartbeats asks again: who has
 // answered meanwhile, or does now, stays. Who is gone, goes.
 func TestAServerThatWasSuspendedAsksAgain(t *testing.T) {
-	const heartbeat, timeout = 200 * time.Millisecond, 2 * time.Second
+	const heartbeat, timeout = 200 * time.Millisecond, 1200 * time.Millisecond
 	if faultsIsChild(t) {
 		faultsServeChild(t, ChannelOptions{Heartbeat: heartbeat, HeartbeatTimeout: timeout})
 		return
@@ -89,6 +89,7 @@ func TestAServerThatWasSuspendedAsksAgain(t *testing.T) {
 		}
 	}
 	dead := all[0]
+	boxEventually(t, "all are members", func() bool { return s.count("members") == len(all) })
 	for i, a := range all { // the dead one, and half of the others, are asked just before
 		if i%2 == 0 {
 			a.setMute(true)

@@ -117,7 +117,7 @@ func newFaultsScript(texts ...string) *faultsScript {
 // near returns every length that is close to the end of a text, and some others.
 func (s *faultsScript) near() (takes []int) {
 	for n := range len(s.wire) + 1 {
-		if n%9973 == 0 || slices.ContainsFunc(s.ends, func(end int) bool { return n-end >= -1 && n-end <= 11 }) {
+		if n%49_999 == 0 || slices.ContainsFunc(s.ends, func(end int) bool { return n == end-1 || n == end || n == end+1 || n == end+10 }) {
 			takes = append(takes, n)
 		}
 	}

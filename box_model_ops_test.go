@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"time"
 
 	"github.com/coder/websocket"
@@ -119,6 +120,7 @@ var modelOps = []struct {
 }{
 	{"open", 6, (*modelWorker).open},
 	{"join", 14, (*modelWorker).join},
+	{"slowJoin", 3, (*modelWorker).slowJoin},
 	{"leave", 6, (*modelWorker).leave},
 	{"groupSend", 24, (*modelWorker).groupSend},
 	{"send", 8, (*modelWorker).send},
@@ -300,6 +302,40 @@ func (w *modelWorker) join() {
 	w.joins = append(w.joins, j)
 }
 
+// slowJoin joins a channel whose peer reads only when messages have come meanwhile: they
+// wait behind those that are replayed.
+func (w *modelWorker) slowJoin() {
+	ch := w.mine()
+	if ch == nil || ch.calm {
+		return
+	}
+	j := &modelJoin{box: ch.box, ch: ch, group: pick(w.rnd, w.run.groups), opts: &wschannels.JoinOptions{ReplayLast: 8}}
+	b := w.run.boxes[ch.box]
+	ch.stall(true)
+	wait := 10 * time.Millisecond
+	if w.run.fake {
+		wait = 10 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	joined := make(chan struct{})
+	go func() {
+		defer close(joined)
+		j.modelSpan = w.span(func() { j.res, j.err = b.Join(ctx, ch.c, j.group, j.opts) })
+	}()
+	for range 1 + w.rnd.IntN(4) {
+		if w.run.fake {
+			time.Sleep(1 + time.Duration(w.rnd.Int64N(int64(time.Second))))
+		} else {
+			runtime.Gosched()
+		}
+		w.sendTo(j.group)
+	}
+	ch.stall(false)
+	<-joined
+	w.joins = append(w.joins, j)
+}
+
 func (w *modelWorker) leave() {
 	ch := w.run.any(w.rnd)
 	if w.rnd.IntN(2) == 0 {
@@ -315,23 +351,27 @@ func (w *modelWorker) leave() {
 
 func (w *modelWorker) groupSend() {
 	for range 1 + w.rnd.IntN(3) {
-		s := &modelSend{
-			modelPayload: w.payload(), worker: w.id, box: w.rnd.IntN(w.run.cfg.boxes), group: pick(w.rnd, w.run.groups), save: w.rnd.IntN(2) == 0,
-		}
-		var ids []uuid.UUID
-		if n := w.rnd.IntN(20); n < 4 {
-			for range 1 + n*n {
-				if ch := w.run.any(w.rnd); ch != nil {
-					s.except, ids = append(s.except, ch), append(ids, ch.c.ID())
-				}
+		w.sendTo(pick(w.rnd, w.run.groups))
+	}
+}
+
+func (w *modelWorker) sendTo(group string) {
+	s := &modelSend{
+		modelPayload: w.payload(), worker: w.id, box: w.rnd.IntN(w.run.cfg.boxes), group: group, save: w.rnd.IntN(2) == 0,
+	}
+	var ids []uuid.UUID
+	if n := w.rnd.IntN(20); n < 4 {
+		for range 1 + n*n {
+			if ch := w.run.any(w.rnd); ch != nil {
+				s.except, ids = append(s.except, ch), append(ids, ch.c.ID())
 			}
 		}
-		value := s.value()
-		s.modelSpan = w.span(func() {
-			s.res, s.err = w.run.boxes[s.box].GroupSend(context.Background(), s.group, value, &wschannels.SendOptions{SaveHistory: s.save, Except: ids})
-		})
-		w.sends = append(w.sends, s)
 	}
+	value := s.value()
+	s.modelSpan = w.span(func() {
+		s.res, s.err = w.run.boxes[s.box].GroupSend(context.Background(), s.group, value, &wschannels.SendOptions{SaveHistory: s.save, Except: ids})
+	})
+	w.sends = append(w.sends, s)
 }
 
 func (w *modelWorker) send() {

@@ -135,7 +135,12 @@ func newModelConfig(rnd *rand.Rand, fake bool) modelConfig {
 	for _, op := range modelOps {
 		cfg.weights = append(cfg.weights, op.weight*one(0, 1, 1, 2, 4))
 	}
-	cfg.weights[0], cfg.weights[1], cfg.weights[3] = 6, max(6, cfg.weights[1]), max(6, cfg.weights[3])
+	for i, op := range modelOps {
+		switch op.name {
+		case "open", "join", "groupSend":
+			cfg.weights[i] = max(6, cfg.weights[i]) // else nothing happens
+		}
+	}
 	return cfg
 }
 

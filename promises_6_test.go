@@ -201,7 +201,8 @@ func testContextsThatEndInReceives(t *testing.T) {
 	c, p := promiseAccepted(t, b, &wschannels.ChannelOptions{PayloadType: wschannels.Text})
 	want := boxNumbers(1, 300)
 	more := make(chan struct{}, 1)
-	go func() { // ends with the last byte
+	defer close(more)
+	go func() { // ends behind the last byte
 		for _, text := range want {
 			frame := wireString(text)
 			for _, piece := range [][]byte{frame[:1], frame[1:6], frame[6:]} {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/coder/websocket"
@@ -121,6 +122,7 @@ var modelOps = []struct {
 	{"open", 6, (*modelWorker).open},
 	{"join", 14, (*modelWorker).join},
 	{"slowJoin", 3, (*modelWorker).slowJoin},
+	{"contend", 2, (*modelWorker).contend},
 	{"leave", 6, (*modelWorker).leave},
 	{"groupSend", 24, (*modelWorker).groupSend},
 	{"send", 8, (*modelWorker).send},
@@ -334,6 +336,27 @@ func (w *modelWorker) slowJoin() {
 	ch.stall(false)
 	<-joined
 	w.joins = append(w.joins, j)
+}
+
+// contend joins a channel while others send to the group and make it leave.
+func (w *modelWorker) contend() {
+	ch := w.mine()
+	if ch == nil {
+		return
+	}
+	group := pick(w.rnd, w.run.groups)
+	b := w.run.boxes[ch.box]
+	for range 8 {
+		other := &modelWorker{run: w.run, id: w.id, rnd: rand.New(rand.NewPCG(w.rnd.Uint64(), 0))}
+		l := &modelLeave{box: ch.box, ch: ch, group: group}
+		j := &modelJoin{box: ch.box, ch: ch, group: group}
+		var all sync.WaitGroup
+		all.Go(func() { l.modelSpan = w.span(func() { l.status, l.err = b.Leave(context.Background(), ch.c, group) }) })
+		all.Go(func() { other.sendTo(group) })
+		j.modelSpan = w.span(func() { j.res, j.err = b.Join(context.Background(), ch.c, group, nil) })
+		all.Wait()
+		w.leaves, w.joins, w.sends = append(w.leaves, l), append(w.joins, j), append(w.sends, other.sends...)
+	}
 }
 
 func (w *modelWorker) leave() {

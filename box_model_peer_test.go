@@ -18,7 +18,6 @@ type modelChannel struct {
 	id, box  int
 	calm     bool // its peer always reads, and nobody ends it by force
 	accepted bool // by a handshake, from a real client
-	user     string
 	opts     wschannels.ChannelOptions
 	c        *wschannels.Channel
 	conn     *modelConn      // nil if accepted

@@ -339,3 +339,47 @@ func TestJoinBehindASlowJoin(t *testing.T) {
 		}
 	})
 }
+
+// deafBroker is an engine that does not answer.
+type deafBroker struct{ *wschannels.MemoryBroker }
+
+func (deafBroker) Subscribe(ctx context.Context, _ string, _ wschannels.Subscriber) error {
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// Whoever waits for an engine, or for another who does, waits no longer than the channel
+// lives.
+func TestJoinEndsWithItsChannel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, err := wschannels.NewMemoryBroker(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := boxOf(t, &wschannels.Options{Broker: deafBroker{m}, Channel: boxText})
+		joins := make(chan error, 2)
+		var cs []*wschannels.Channel
+		for range 2 {
+			c, _ := boxMember(t, b, nil)
+			cs = append(cs, c)
+			go func() {
+				_, err := b.Join(context.Background(), c, "g", nil)
+				joins <- err
+			}()
+			synctest.Wait()
+		}
+		for _, i := range []int{1, 0} { // who waits for the other, then who waits for the engine
+			cs[i].CloseNow()
+			synctest.Wait()
+			if len(joins) != 1 {
+				t.Fatalf("join %d waits, though its channel has closed", i)
+			}
+			if err := <-joins; err != cs[i].Err() {
+				t.Errorf("join %d: %v, want the channel's end", i, err)
+			}
+		}
+		if n := len(b.Members("g")); n != 0 {
+			t.Errorf("%d members, want none", n)
+		}
+	})
+}

@@ -85,6 +85,12 @@ func (rs *roomTable) join(ctx context.Context, c *Channel, name string, opts *Jo
 	if err != nil {
 		return JoinResult{}, err
 	}
+	if !rs.local() { // what waits for an engine waits no longer than the channel lives
+		inner, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		defer context.AfterFunc(c.ctx, func() { cancel(c.Err()) })()
+		ctx = inner
+	}
 	select {
 	case r.turn <- struct{}{}:
 	case <-ctx.Done():

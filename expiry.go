@@ -10,6 +10,10 @@ var errNoAuth = fmt.Errorf("%w: not authenticated in time", ErrUnauthorized)
 // notReading is the time of a read that is not under way.
 const notReading = -1
 
+// late is when a deadline has passed so long ago that this process did not run: the peer
+// may be innocent.
+const late = time.Second
+
 // heartbeat is what is known about the peer's being alive.
 type heartbeat struct {
 	pinged  int64 // when the last ping was sent
@@ -67,8 +71,6 @@ func (c *Channel) wake(now time.Time) (next time.Time) {
 // checkHeartbeat sends a ping if one is due, and says when to look again, or that
 // the peer has been silent for too long.
 func (c *Channel) checkHeartbeat(at time.Time) (next time.Time, stale bool) {
-	const late = int64(time.Second) // this process did not run: the peer may be innocent
-
 	now := int64(at.Sub(c.created))
 	interval, timeout := int64(c.opts.Heartbeat), int64(c.opts.HeartbeatTimeout)
 	pause := interval - interval/(10*256)*int64(c.id[15]) // so that channels do not ping in step
@@ -99,7 +101,7 @@ func (c *Channel) checkHeartbeat(at time.Time) (next time.Time, stale bool) {
 		}
 		c.queue.control(true, nil)
 	case now >= c.beat.staleAt:
-		if c.reprieve || now < c.beat.staleAt+late {
+		if c.reprieve || now < c.beat.staleAt+int64(late) {
 			return time.Time{}, true
 		}
 		c.beat, c.reprieve = heartbeat{pinged: now, staleAt: now + timeout}, true

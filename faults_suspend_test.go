@@ -1,13 +1,18 @@
 package wschannels_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/coder/websocket"
 
 	. "github.com/wschannels/wschannels"
 	"github.com/wschannels/wschannels/wschannelstest"
@@ -152,6 +157,72 @@ func TestAfterAMinuteOfSuspensionEveryPeerIsAskedAgain(t *testing.T) {
 					c.CloseNow()
 				}
 				boxNothingLeft(t, b)
+			})
+		})
+	}
+}
+
+// A faultsLateConn is a connection of which the first read deadline passes so much later, as
+// when the process does not run.
+type faultsLateConn struct {
+	net.Conn
+	late     time.Duration
+	deadline time.Time
+}
+
+func (c *faultsLateConn) SetReadDeadline(t time.Time) error {
+	c.deadline = t
+	if c.late > 0 {
+		return nil
+	}
+	return c.Conn.SetReadDeadline(t)
+}
+
+func (c *faultsLateConn) Read(p []byte) (int, error) {
+	if c.late > 0 && !c.deadline.IsZero() {
+		time.Sleep(time.Until(c.deadline) + c.late)
+		c.late = 0
+		return 0, os.ErrDeadlineExceeded
+	}
+	return c.Conn.Read(p)
+}
+
+// A peer that is in the middle of a message when the process stops has the whole of
+// ReadTimeout for the rest when it goes on, and no more than that.
+func TestAfterASuspensionAMessageHasItsTimeOnceMore(t *testing.T) {
+	for _, tt := range []struct {
+		late, then time.Duration
+		code       websocket.StatusCode
+	}{
+		{time.Minute, 29 * time.Second, 1000},
+		{time.Second, 29 * time.Second, 1000},
+		{time.Minute, 31 * time.Second, 1008},
+		{time.Second - 1, 0, 1008}, // late as any process may be
+	} {
+		t.Run(fmt.Sprint(tt.late, " late, then ", tt.then), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := newWireLog()
+				b := wireBox(t, &Options{Channel: ChannelOptions{PayloadType: Text, Heartbeat: -1}, Events: log.events()})
+				client, server := net.Pipe()
+				w := wireHijack(&faultsLateConn{Conn: server, late: tt.late})
+				b.ServeHTTP(w, wireUpgradeRequest(t))
+				p := &wirePeer{Conn: client, br: bufio.NewReader(client)}
+				frame := wireString("hello")
+				p.send(t, frame[:3])
+				time.Sleep(30*time.Second + tt.late + tt.then)
+				go func() { // is written, or ends with the connection
+					p.Write(frame[3:])
+					p.Write(wireFrame(wireFin|wireClose, wireCloseBody(1000, "")))
+				}()
+				p.wantClose(t, tt.code)
+				p.Close()
+				wireWantEnd(t, log.end(t), tt.code, tt.code == 1000)
+				if tt.code == 1000 {
+					log.want(t, []string{"hello"}, 0)
+				} else {
+					log.want(t, nil, 1)
+				}
+				wireShutdown(t, b)
 			})
 		})
 	}

@@ -250,11 +250,22 @@ func (r *frameReader) read(p []byte) (n int, end *CloseError) {
 		if n > 0 {
 			r.alive()
 			n, r.end = r.inspect.scan(p[:n])
-		} else if err != nil {
+		} else if err != nil && !r.overslept(err) {
 			r.end = r.whyLost(err)
 		}
 	}
 	return n, nil
+}
+
+// overslept reports whether err is that of a deadline which passed while this process
+// did not run. The peer may have kept it, and gets the whole time once more.
+func (r *frameReader) overslept(err error) bool {
+	now := time.Now()
+	if !errors.Is(err, os.ErrDeadlineExceeded) || r.deadline.IsZero() || now.Sub(r.deadline) < late {
+		return false
+	}
+	r.inspect.began = now
+	return true
 }
 
 // setDeadline bounds the time from a message's first byte to its last.

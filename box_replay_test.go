@@ -392,3 +392,60 @@ func TestRecoveredAtTheTipOfAFlush(t *testing.T) {
 		}
 	}
 }
+
+// A replay may fill the queue. Until there is room for what comes live, that is held: a
+// member that has just come is not closed for what it was given.
+func TestAReplayThatFillsTheQueueClosesNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := boxOf(t, nil)
+		for i := range 10 {
+			boxSend(t, b, "g", fmt.Sprint("old", i), boxSave)
+		}
+		gate := boxGated()
+		opts := boxText
+		opts.QueueBytes, opts.Heartbeat, opts.WriteTimeout = 36, -1, time.Hour // all of it, with the one being written
+		c, err := wschannels.NewChannel(gate, &opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.CloseNow()
+		if err := b.Add(c); err != nil {
+			t.Fatal(err)
+		}
+		joined := make(chan error, 1)
+		go func() {
+			_, err := b.Join(t.Context(), c, "g", &wschannels.JoinOptions{ReplayLast: 10})
+			joined <- err
+		}()
+		synctest.Wait()
+		want := boxNumbers(0, 9)
+		for i := range want {
+			want[i] = "old" + want[i]
+		}
+		send := func(text string) {
+			t.Helper()
+			want = append(want, text)
+			if res := boxSend(t, b, "g", text, nil); res.Queued != 1 || res.Closed != 0 {
+				t.Errorf("%s: %+v, want queued", text, res)
+			}
+		}
+		send("new0") // behind a full queue
+		send("new1")
+		for range 5 {
+			if len(joined) > 0 {
+				t.Errorf("joined with a queue that is more than three quarters full: %+v", b.Stats())
+			}
+			gate.let(1)
+			synctest.Wait()
+		}
+		if len(joined) != 1 {
+			t.Fatalf("not joined, with a quarter of the queue free: %+v", b.Stats())
+		}
+		if err := <-joined; err != nil {
+			t.Fatal(err)
+		}
+		send("new2")
+		close(gate.pass)
+		boxWant(t, "received", boxFlushed(t, c, gate.Conn), want)
+	})
+}

@@ -62,7 +62,7 @@ const (
 )
 
 type sender struct {
-	f    *frame
+	f    *frame        // nil: it waits for a quarter of the queue to be free
 	held bool          // f counts as held until then
 	done chan struct{} // closed when f was queued, or the queue was closed
 	ok   bool
@@ -95,17 +95,46 @@ func (q *queue) send(ctx context.Context, f *frame, held bool) error {
 		q.mu.Unlock()
 		return ErrClosed
 	}
-	if len(q.waiting) == 0 && q.bytes+f.size() <= q.limit {
+	if len(q.waiting) == 0 && q.hasRoom(f) {
 		q.unhold(f, held, false)
 		q.push(f)
 		q.wake()
 		q.mu.Unlock()
 		return nil
 	}
+	s := q.line(f, held)
+	q.mu.Unlock()
+	return q.await(ctx, s)
+}
+
+// roomy reports whether a quarter of the queue is free, or the queue closed.
+func (q *queue) roomy() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.state != queueOpen || q.hasRoom(nil)
+}
+
+// awaitRoom waits until it is.
+func (q *queue) awaitRoom(ctx context.Context) error {
+	q.mu.Lock()
+	if q.state != queueOpen || q.hasRoom(nil) {
+		q.mu.Unlock()
+		return nil
+	}
+	s := q.line(nil, false)
+	q.mu.Unlock()
+	return q.await(ctx, s)
+}
+
+// line makes a sender wait. q.mu is held.
+func (q *queue) line(f *frame, held bool) *sender {
 	s := &sender{f: f, held: held, done: make(chan struct{})}
 	q.waiting = append(q.waiting, s)
-	q.mu.Unlock()
+	return s
+}
 
+// await waits for the turn of s, until ctx ends.
+func (q *queue) await(ctx context.Context, s *sender) error {
 	select {
 	case <-s.done:
 	case <-ctx.Done():
@@ -114,7 +143,7 @@ func (q *queue) send(ctx context.Context, f *frame, held bool) error {
 		for i := range q.waiting {
 			if q.waiting[i] == s {
 				q.waiting = append(q.waiting[:i], q.waiting[i+1:]...)
-				q.unhold(f, held, true)
+				q.unhold(s.f, s.held, true)
 				q.admit() // a smaller one may have waited behind it
 				return context.Cause(ctx)
 			}
@@ -124,6 +153,14 @@ func (q *queue) send(ctx context.Context, f *frame, held bool) error {
 		return ErrClosed
 	}
 	return nil
+}
+
+// hasRoom reports whether f fits. q.mu is held.
+func (q *queue) hasRoom(f *frame) bool {
+	if f == nil {
+		return q.bytes <= q.limit-q.limit/4
+	}
+	return q.bytes+f.size() <= q.limit
 }
 
 // offer queues f if it fits, and otherwise does what policy says. It never waits.
@@ -262,12 +299,14 @@ func (q *queue) tidy() {
 
 // admit queues the sends that waited, as far as there is room. q.mu is held.
 func (q *queue) admit() {
-	for len(q.waiting) > 0 && q.bytes+q.waiting[0].f.size() <= q.limit {
+	for len(q.waiting) > 0 && q.hasRoom(q.waiting[0].f) {
 		s := q.waiting[0]
 		q.waiting = q.waiting[1:]
-		q.unhold(s.f, s.held, false)
-		q.push(s.f)
-		q.wake()
+		if s.f != nil {
+			q.unhold(s.f, s.held, false)
+			q.push(s.f)
+			q.wake()
+		}
 		s.ok = true
 		close(s.done)
 	}

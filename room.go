@@ -185,18 +185,27 @@ func (r *room) replay(ctx context.Context, m *member, page HistoryPage) (JoinRes
 		}
 		res.Replayed++
 	}
-	return res, r.release(ctx, m)
+	return res, r.release(ctx, m, res.Replayed > 0)
 }
 
 // release queues what m holds, waiting for room where there is none, until it holds
-// nothing and lives.
-func (r *room) release(ctx context.Context, m *member) error {
+// nothing and lives. A live message finds no room where there is none, and that may be
+// the end of the channel: so one that was replayed to lives when a quarter of its queue is
+// free.
+func (r *room) release(ctx context.Context, m *member, replayed bool) error {
 	for {
 		r.mu.Lock()
 		j := m.joining
 		for len(j.held) > 0 && m.c.queue.fits(j.held[0], true) {
 			j.held = j.held[1:]
 			m.c.Touch()
+		}
+		if len(j.held) == 0 && replayed && !m.c.queue.roomy() {
+			r.mu.Unlock()
+			if err := m.c.queue.awaitRoom(r.bounded(ctx, m)); err != nil {
+				return err
+			}
+			continue
 		}
 		if len(j.held) == 0 {
 			m.joining = nil

@@ -353,7 +353,9 @@ func (w *modelWorker) contend() {
 		var all sync.WaitGroup
 		all.Go(func() { l.modelSpan = w.span(func() { l.status, l.err = b.Leave(context.Background(), ch.c, group) }) })
 		all.Go(func() { other.sendTo(group) })
-		j.modelSpan = w.span(func() { j.res, j.err = b.Join(context.Background(), ch.c, group, nil) })
+		ctx, cancel := w.brief(ch) // what comes meanwhile is queued before Join returns
+		j.modelSpan = w.span(func() { j.res, j.err = b.Join(ctx, ch.c, group, nil) })
+		cancel()
 		all.Wait()
 		w.leaves, w.joins, w.sends = append(w.leaves, l), append(w.joins, j), append(w.sends, other.sends...)
 	}

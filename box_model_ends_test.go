@@ -185,7 +185,7 @@ func (k *modelCheck) ends() {
 			k.failChannel(ch, "channel %d is open", ch.id)
 			continue
 		}
-		if ch.gone.Load() != 1 || ch.connects.Load() > 1 || ch.problems.Load() > 0 {
+		if ch.gone.Load() != 1 || ch.connects.Load() > 1 || !ch.served && ch.connects.Load() > 0 || ch.problems.Load() > 0 {
 			k.failChannel(ch, "channel %d: %d OnConnect, %d OnDisconnect, %d of them wrong", ch.id, ch.connects.Load(), ch.gone.Load(), ch.problems.Load())
 		}
 		if end.Code >= 4100 {

@@ -205,9 +205,6 @@ func (ch *modelChannel) events(run *modelRun) wschannels.Events {
 			if err == nil || err != c.Err() {
 				ch.problems.Add(1)
 			}
-			if c.Done() == nil || run.boxes[ch.box] == nil {
-				ch.problems.Add(1)
-			}
 			if _, ok := run.boxes[ch.box].Channel(c.ID()); ok {
 				ch.problems.Add(1) // it is still in the registry
 			}

@@ -37,7 +37,7 @@ var errModel = errors.New("the model has failed the connection")
 
 // Real concurrency: what happens at the same time is only known within bounds.
 func TestModel(t *testing.T) {
-	modelEach(t, 250, func(t *testing.T, seed uint64) {
+	modelEach(t, 500, func(t *testing.T, seed uint64) {
 		before := runtime.NumGoroutine()
 		t.Cleanup(func() { boxGoroutines(t, before) }) // after all others
 		runModel(t, seed, false)
@@ -47,14 +47,14 @@ func TestModel(t *testing.T) {
 // The fake clock: nothing that the operations do takes time, so the model knows to the
 // nanosecond what each of them found, and when and how each channel must end.
 func TestModelFakeClock(t *testing.T) {
-	modelEach(t, 250, func(t *testing.T, seed uint64) {
+	modelEach(t, 500, func(t *testing.T, seed uint64) {
 		synctest.Test(t, func(t *testing.T) { runModel(t, seed, true) })
 	})
 }
 
 func modelEach(t *testing.T, n int, run func(*testing.T, uint64)) {
 	if boxRace {
-		n /= 4
+		n /= 8
 	}
 	first := uint64(1)
 	switch {
@@ -307,124 +307,4 @@ func (run *modelRun) work() {
 		})
 	}
 	wg.Wait()
-}
-
-// finish brings the run to an end in which everything is known: what waits is written
-// where the peer reads, everything is looked at, and all channels close.
-func (run *modelRun) finish() {
-	w := &modelWorker{run: run, id: len(run.workers), rnd: run.rnd}
-	run.workers = append(run.workers, w)
-	for _, ch := range run.chans {
-		if !ch.calm && run.rnd.IntN(4) > 0 {
-			ch.stall(false)
-		}
-	}
-	if run.fake && run.rnd.IntN(2) == 0 {
-		time.Sleep(time.Duration(run.rnd.Int64N(int64(time.Minute))))
-	}
-	for _, ch := range run.chans {
-		ch.mu.Lock()
-		reads := !ch.stalled()
-		ch.mu.Unlock()
-		if ch.c.Err() != nil || !reads {
-			continue
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), boxPatience)
-		err := ch.c.Flush(ctx)
-		cancel()
-		ch.flushed = err == nil
-		if err != nil && ch.c.Err() == nil {
-			run.failf("channel %d: Flush, with a peer that reads: %v", ch.id, err)
-		}
-	}
-	for i := range run.boxes {
-		for _, g := range run.groups {
-			for what := range 4 {
-				if run.fake {
-					time.Sleep(time.Nanosecond)
-				}
-				w.lookAt(&modelLook{box: i, group: g}, what)
-			}
-		}
-		w.closeBox(i)
-	}
-	for i := range run.boxes {
-		for _, u := range run.users {
-			w.collect(i, u)
-		}
-		w.closeBox(i) // waits for the last events
-	}
-	for _, ch := range append(run.chans, run.refused...) {
-		<-ch.closed
-	}
-	run.statsAt = time.Now()
-	for _, b := range run.boxes {
-		run.stats = append(run.stats, b.Stats())
-		ctx, cancel := context.WithTimeout(context.Background(), boxPatience)
-		if err := b.Shutdown(ctx); err != nil {
-			run.failf("Shutdown: %v", err)
-		}
-		cancel()
-		boxNothingLeft(run.t, b)
-	}
-	run.helpers.Wait()
-}
-
-// collect opens a channel for user, which gets what waits, and closes it.
-func (w *modelWorker) collect(box int, user string) {
-	if w.run.fake {
-		time.Sleep(time.Nanosecond)
-	}
-	ch := &modelChannel{box: box, calm: true, connected: make(chan struct{})}
-	ch.opts = wschannels.ChannelOptions{PayloadType: wschannels.Bytes, Heartbeat: -1, CloseTimeout: boxPatience, Events: ch.events(w.run)}
-	ch.conn = &modelConn{Conn: wschannelstest.NewConn(), ch: ch}
-	ch.created = time.Now()
-	c, err := wschannels.NewChannel(ch.conn, &ch.opts)
-	if err != nil {
-		panic(err)
-	}
-	ch.c = c
-	ch.watch(w.run)
-	ch.opened = w.span(func() { err = w.run.boxes[box].Add(c) })
-	ch.entered = err == nil
-	w.run.opened(ch, err)
-	n := &modelName{ch: ch, user: user}
-	n.modelSpan = w.span(func() { n.err = c.SetUser(user) })
-	w.names = append(w.names, n)
-	ctx, cancel := context.WithTimeout(context.Background(), boxPatience)
-	defer cancel()
-	if err := c.Flush(ctx); err != nil {
-		w.run.failf("Flush of the channel that collects the mail of %s: %v", user, err)
-	}
-	ch.flushed = true
-	end := &modelClose{box: box, ch: ch, how: "Close", code: 3950}
-	end.modelSpan = w.span(func() { c.Close(end.code, "") })
-	w.closes = append(w.closes, end)
-	<-ch.closed
-}
-
-// checkCaps looks whether the box is over a limit at this moment.
-func (run *modelRun) checkCaps(b *wschannels.ChannelBox) {
-	s, o := b.Stats(), run.cfg.opts
-	for _, over := range []struct {
-		what       string
-		have, most int64
-	}{
-		{"channels", int64(s.Channels), int64(o.MaxChannels)},
-		{"groups", int64(s.Groups), int64(o.MaxGroups)},
-		{"mailboxes", int64(s.Mailboxes), int64(o.MaxMailboxes)},
-		{"bytes of mailboxes", s.MailboxBytes, int64(max(0, o.MailboxBytes) * s.Mailboxes)},
-		{"bytes of histories", s.HistoryBytes, int64(o.HistoryTotalBytes)},
-		{"bytes of histories", s.HistoryBytes, int64(run.cfg.history().Bytes * run.cfg.groups)},
-	} {
-		if over.most > 0 && over.have > over.most {
-			run.failf("%d %s, over the limit of %d", over.have, over.what, over.most)
-		}
-	}
-	if o.MailboxBytes < 0 && s.Mailboxes > 0 {
-		run.failf("%d mailboxes, and there are to be none", s.Mailboxes)
-	}
-	if s.QueuedMessages < 0 || s.QueuedBytes < s.QueuedMessages {
-		run.failf("%d messages and %d bytes in queues", s.QueuedMessages, s.QueuedBytes)
-	}
 }

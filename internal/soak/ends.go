@@ -68,6 +68,12 @@ func (c *client) breach() error {
 	return c.end("breach: "+b.name, b.code)
 }
 
+// owed reports whether the client has a close frame to come at once: it reads, and the
+// server need not wait for anything.
+func (c *client) owed() bool {
+	return c.want > 0 && c.want != 1008 && !c.dumb && !c.stalled && !c.heir && c.ctx.Err() == nil
+}
+
 // end reads up to the end, which is to be a close frame with code, unless the server had
 // other plans already.
 func (c *client) end(how string, code int) error {
@@ -76,9 +82,13 @@ func (c *client) end(how string, code int) error {
 	if c.dumb {
 		limit += c.s.cfg.beat + staleTimeout
 	}
-	ended, err := c.listen(time.Now().Add(limit))
+	began := time.Now()
+	ended, err := c.listen(began.Add(limit))
 	if err == nil && !ended {
 		err = errors.New("nothing happened")
+	}
+	if c.owed() {
+		c.s.ledger.longest.note(time.Since(began))
 	}
 	if err != nil {
 		err = fmt.Errorf("%s: %w", how, err)

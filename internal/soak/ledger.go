@@ -25,6 +25,7 @@ type ledger struct {
 	// By clients.
 	upgraded, received, checked, recovered atomic.Uint64
 	ends                                   endings
+	longest                                longest // until a close frame came that was due at once
 }
 
 // sent books the result of a send to many.
@@ -39,6 +40,14 @@ func (l *ledger) sent(r wschannels.SendResult) {
 func (l *ledger) accepted() (n, unknown uint64) {
 	n = l.direct.Load() + l.replayed.Load() + l.queued.Load() + l.waiting.Load() + l.dropped.Load()
 	return n, l.cutReplays.Load() * historyLen
+}
+
+// Longest keeps the longest of times.
+type longest struct{ ns atomic.Int64 }
+
+func (l *longest) note(d time.Duration) {
+	for old := l.ns.Load(); int64(d) > old && !l.ns.CompareAndSwap(old, int64(d)); old = l.ns.Load() {
+	}
 }
 
 // Endings counts connections by how they ended.

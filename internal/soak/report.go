@@ -36,7 +36,8 @@ func (r *result) markdown() string {
 
 	line("`go run ./internal/soak -conns %d -for %v -seed %d`, on %d processors, %s, %s: %d problems.", cfg.conns, cfg.length, cfg.seed,
 		runtime.NumCPU(), strings.Split(runtime.Version(), " ")[0], runtime.GOOS, len(r.problems))
-	line("Server and clients together kept %.1f processors busy; the longest wait for one was %v.\n", r.processors, r.pause.Round(time.Millisecond))
+	line("Server and clients together kept %.1f processors busy; the longest wait for one was %v. The", r.processors, r.pause.Round(time.Millisecond))
+	line("longest time until a close frame came that was due at once: %v.\n", time.Duration(l.longest.ns.Load()).Round(time.Millisecond))
 
 	line("| | before | while it ran | after |\n|---|---|---|---|")
 	row := func(name string, get func(sample) uint64, unit string) {

@@ -124,7 +124,7 @@ func (b *ChannelBox) run(ctx context.Context, c *Channel, h Handler, mw Middlewa
 	s := &service{box: b, handler: h}
 	err := errGoexit
 	defer func() {
-		if !s.entered || s.refused {
+		if s.refused || !s.entered && !c.wasEntered() {
 			b.counters.refused.Add(1)
 		}
 		result = c.conclude(err, s.entered)
@@ -225,6 +225,14 @@ func (c *Channel) runEvents(ctx context.Context) error {
 		}
 		deliver(m, err)
 	}
+}
+
+// wasEntered reports whether c is, or was, in the box: one that was added before may have
+// closed before it was served.
+func (c *Channel) wasEntered() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.entered
 }
 
 // channelCloses is told when a channel of the box begins to close.

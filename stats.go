@@ -19,7 +19,10 @@ type Stats struct {
 	// of a Broker that is not in this process is not counted.
 	HistoryBytes, MailboxBytes int64
 
-	Accepted, Refused, Disconnected          uint64 // channels. Refused: 503s, and refusals by middleware or OnConnect
+	// Channels. Refused: 503s, refusals by middleware or OnConnect, and those that were
+	// gone before they were in the box.
+	Accepted, Refused, Disconnected uint64
+
 	Received, Sent, BytesReceived, BytesSent uint64 // messages and payload bytes. Sent: handed to the operating system
 
 	// Dropped: SendResult's Dropped and Evicted, what closing left in queues, what

@@ -166,8 +166,9 @@ func (o *Options) setDefaults() error {
 }
 
 // Join makes c a member of group. If opts asks for saved messages, they are queued
-// before anything live, without gap or duplicate; Join waits for room in c's queue
-// until ctx ends, and then c is not a member. A Leave meanwhile ends the wait, too; the
+// before anything live, without gap or duplicate; Join waits for room in c's queue, and
+// then until a quarter of it is free for what comes next, or ctx ends, and then c is not
+// a member. A Leave meanwhile ends the wait, too; the
 // error then matches [context.Canceled].
 //
 // The name of a group has 1 to 255 bytes of UTF-8 without control characters, else the

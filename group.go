@@ -171,7 +171,10 @@ type SendResult struct {
 
 // JoinOptions asks a join for saved messages.
 type JoinOptions struct {
-	ReplayLast  int       // saved messages to send before anything live
+	// ReplayLast is how many saved messages to send before anything live. What is
+	// published while the channel joins counts among the last ones, and comes live.
+	ReplayLast int
+
 	ReplayAfter *Position // or: all saved after this one. Both set is an error
 }
 

@@ -109,7 +109,7 @@ type SlowPolicy uint8
 const (
 	SlowDisconnect SlowPolicy = iota // close the member with StatusSlowConsumer (default)
 	SlowDropNewest                   // skip this message for this member
-	SlowDropOldest                   // drop from the front of its queue until the message fits
+	SlowDropOldest                   // drop from the front of its queue, whatever is there, until the message fits
 )
 
 const (

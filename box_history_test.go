@@ -3,6 +3,7 @@ package wschannels_test
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -139,6 +140,21 @@ func TestBoxHistoryTotalEvictsTheLeastRecentlyWritten(t *testing.T) {
 	if res.Recovered || res.Replayed != 0 || res.Position.Seq != 3 {
 		t.Errorf("Join = %+v, want not Recovered at 3", res)
 	}
+}
+
+// A cap of a group that is as good as none leaves that of all.
+func TestBoxHistoryTotalWithoutACapOfEach(t *testing.T) {
+	fixed := boxCost(t)
+	b := boxOf(t, &wschannels.Options{
+		HistoryTotalBytes: 3 * (fixed + 1), History: wschannels.HistoryLimits{Bytes: math.MaxInt},
+	})
+	for i := range 5 {
+		boxSend(t, b, "a", fmt.Sprint(i), boxSave)
+	}
+	boxWant(t, "a alone", boxHistory(t, b, "a", nil), []string{"2", "3", "4"})
+	boxSend(t, b, "b", "0", boxSave)
+	boxWant(t, "b", boxHistory(t, b, "b", nil), []string{"0"})
+	boxWant(t, "a, once there is b", boxHistory(t, b, "a", nil), nil)
 }
 
 // Both caps hold at any instant that anybody can look at.

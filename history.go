@@ -125,7 +125,7 @@ func (h *History) makeRoom(n int) {
 // fit removes the oldest until one more message that counts n fits. h.mu is held.
 func (h *History) fit(n int) {
 	h.expire(time.Now())
-	for h.len() > 0 && (h.bytes+n > h.limits.Bytes || h.limits.Len > 0 && h.len() >= h.limits.Len) {
+	for h.len() > 0 && (n > h.limits.Bytes-h.bytes || h.limits.Len > 0 && h.len() >= h.limits.Len) {
 		h.evict()
 	}
 }

@@ -69,6 +69,17 @@ func (in *inspector) scan(p []byte) (int, *CloseError) {
 	return len(p), nil
 }
 
+// pause is told after a message was read: from then on frames may pile up. The time in
+// which nothing came allows no more of them.
+func (in *inspector) pause(now time.Time) { in.roll(now) }
+
+// roll begins a new second if the last one is over.
+func (in *inspector) roll(now time.Time) {
+	if now.Sub(in.second) >= time.Second {
+		in.second, in.controls = now, 0
+	}
+}
+
 // resume is told before a message is read. How long that took to come is not the peer's
 // doing: a message that has begun gets its whole time, and control frames may have piled
 // up.
@@ -179,10 +190,7 @@ func (in *inspector) frameBegins() *CloseError {
 }
 
 func (in *inspector) countControl() *CloseError {
-	now := time.Now()
-	if now.Sub(in.second) >= time.Second {
-		in.second, in.controls = now, 0
-	}
+	in.roll(time.Now())
 	if in.controls++; in.controls > maxControls {
 		return flood("too many control frames")
 	}

@@ -74,6 +74,7 @@ func (r *frameReader) receive() (websocket.MessageType, []byte, *CloseError) {
 		if err := checkUTF8(typ, p); err != nil {
 			return 0, nil, r.ends(err)
 		}
+		r.inspect.pause(time.Now())
 		return typ, p, nil
 	}
 }

@@ -296,6 +296,20 @@ func TestAHundredPingsASecondAreNoFlood(t *testing.T) {
 	})
 }
 
+// That nothing came for an hour allows no more at once.
+func TestAPingFloodAfterALongSilenceEnds(t *testing.T) {
+	wireTimed(t, ChannelOptions{Heartbeat: -1}, func(t *testing.T, p *wirePeer, frames <-chan wireGot, log *wireLog) {
+		for range 3 {
+			time.Sleep(time.Hour)
+			p.send(t, wireString("x"))
+			p.send(t, wireFrame(wireFin|wirePing, nil))
+		}
+		go p.Write(bytes.Repeat(wireFrame(wireFin|wirePing, nil), 100))
+		wireWantEnd(t, log.end(t), 1008, false)
+		p.Close()
+	})
+}
+
 func TestReadTimeoutOnABareConn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, got, ends := wireBare(t, &ChannelOptions{ReadTimeout: 10 * time.Second, CloseTimeout: time.Second})

@@ -141,7 +141,12 @@ func (h *History) Messages(opts *HistoryOptions) []Message {
 		return slices.Clone(held)
 	}
 	if opts.After != nil {
-		i, _ := slices.BinarySearchFunc(held, opts.After.Seq+1, func(m Message, seq uint64) int { return cmp.Compare(m.Seq, seq) })
+		i, _ := slices.BinarySearchFunc(held, opts.After.Seq, func(m Message, after uint64) int {
+			if m.Seq <= after {
+				return -1
+			}
+			return 1
+		})
 		held = held[i:]
 	}
 	if !opts.Since.IsZero() { // each by its own time, which is not quite that of its place

@@ -3,6 +3,7 @@ package wschannels_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -194,6 +195,7 @@ func TestHistorySelection(t *testing.T) {
 			{"after", &wschannels.HistoryOptions{After: at(4)}, 5, 10},
 			{"after nothing", &wschannels.HistoryOptions{After: at(0)}, 1, 10},
 			{"after the end", &wschannels.HistoryOptions{After: at(10)}, 1, 0},
+			{"after the last there can be", &wschannels.HistoryOptions{After: at(math.MaxUint64)}, 1, 0},
 			{"since", &wschannels.HistoryOptions{Since: start.Add(6 * time.Second)}, 7, 10},
 			{"since between", &wschannels.HistoryOptions{Since: start.Add(6*time.Second + 1)}, 8, 10},
 			{"since the future", &wschannels.HistoryOptions{Since: start.Add(time.Hour)}, 1, 0},

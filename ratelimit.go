@@ -156,7 +156,10 @@ func (l *RateLimiter) Middleware() Middleware {
 func (l *RateLimiter) HTTP(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if ok, after := l.Allow(l.opts.Key(r)); !ok {
-			seconds := (after + time.Second - 1) / time.Second
+			seconds := after / time.Second
+			if after%time.Second > 0 {
+				seconds++
+			}
 			w.Header().Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
 			http.Error(w, http.StatusText(http.StatusTooManyRequests), http.StatusTooManyRequests)
 			return

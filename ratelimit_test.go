@@ -200,6 +200,17 @@ func TestRateLimiterHTTP(t *testing.T) {
 	})
 }
 
+func TestRateLimiterHTTPOfTheLongestWindow(t *testing.T) {
+	h := chanLimiter(t, 1, math.MaxInt64, nil).HTTP(http.NotFoundHandler())
+	for range 2 {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+		if after := w.Header().Get("Retry-After"); strings.HasPrefix(after, "-") {
+			t.Errorf("Retry-After: %s", after)
+		}
+	}
+}
+
 func TestRateLimiterMiddleware(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		trace := new(chanTrace)

@@ -138,15 +138,8 @@ func (q *queue) await(ctx context.Context, s *sender) error {
 	select {
 	case <-s.done:
 	case <-ctx.Done():
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		for i := range q.waiting {
-			if q.waiting[i] == s {
-				q.waiting = append(q.waiting[:i], q.waiting[i+1:]...)
-				q.unhold(s.f, s.held, true)
-				q.admit() // a smaller one may have waited behind it
-				return context.Cause(ctx)
-			}
+		if q.giveUp(s) {
+			return context.Cause(ctx)
 		}
 	}
 	if !s.ok {
@@ -161,6 +154,20 @@ func (q *queue) hasRoom(f *frame) bool {
 		return q.bytes <= q.limit-q.limit/4
 	}
 	return q.bytes+f.size() <= q.limit
+}
+
+// giveUp ends the wait of s, and returns false if it has ended already.
+func (q *queue) giveUp(s *sender) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	i := slices.Index(q.waiting, s)
+	if i < 0 {
+		return false
+	}
+	q.waiting = slices.Delete(q.waiting, i, i+1)
+	q.unhold(s.f, s.held, true)
+	q.admit() // a smaller one may have waited behind it
+	return true
 }
 
 // offer queues f if it fits, and otherwise does what policy says. It never waits.
@@ -354,13 +361,14 @@ func (q *queue) wait(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		q.mu.Lock()
-		defer q.mu.Unlock()
 		i := slices.Index(q.flushes, w)
-		if i < 0 && !w.failed {
-			return nil // it was done, too
-		}
+		done := i < 0 && !w.failed // that, too
 		if i >= 0 {
 			q.flushes = slices.Delete(q.flushes, i, i+1)
+		}
+		q.mu.Unlock()
+		if done {
+			return nil
 		}
 		return context.Cause(ctx)
 	}

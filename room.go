@@ -53,18 +53,22 @@ type joining struct {
 	abandon context.CancelCauseFunc
 }
 
-// bounded returns ctx, which ends also when m leaves before it has joined.
+// bounded returns ctx, which ends also when m leaves before it has joined. Only who joins
+// calls it. A context may be the application's: nothing of it is called under r.mu.
 func (r *room) bounded(ctx context.Context, m *member) context.Context {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	j := m.joining
-	if j.abandon == nil {
-		j.ctx, j.abandon = context.WithCancelCause(ctx)
-		if m.index < 0 {
-			j.abandon(errLeft)
-		}
+	if j.abandon != nil {
+		return j.ctx
 	}
-	return j.ctx
+	ctx, abandon := context.WithCancelCause(ctx)
+	r.mu.Lock()
+	j.ctx, j.abandon = ctx, abandon
+	left := m.index < 0
+	r.mu.Unlock()
+	if left {
+		abandon(errLeft)
+	}
+	return ctx
 }
 
 // end lets go of the context.
@@ -107,9 +111,14 @@ func (m *member) hold(fr *frame, f *fanout) {
 }
 
 // letGo drops the first frame that is held. r.mu is held.
-func (m *member) letGo() {
-	m.c.queue.letGo(m.joining.held[0])
-	m.joining.held = m.joining.held[1:]
+func (m *member) letGo() { m.c.queue.letGo(m.joining.take()) }
+
+// take takes out the first frame that is held. room.mu is held.
+func (j *joining) take() *frame {
+	f := j.held[0]
+	j.held[0] = nil // or the array would keep it
+	j.held = j.held[1:]
+	return f
 }
 
 // add makes c a member that holds what comes, until the replay is done.
@@ -197,7 +206,7 @@ func (r *room) release(ctx context.Context, m *member, replayed bool) error {
 		r.mu.Lock()
 		j := m.joining
 		for len(j.held) > 0 && m.c.queue.fits(j.held[0], true) {
-			j.held = j.held[1:]
+			j.take()
 			m.c.Touch()
 		}
 		if len(j.held) == 0 && replayed && !m.c.queue.roomy() {
@@ -216,8 +225,7 @@ func (r *room) release(ctx context.Context, m *member, replayed bool) error {
 			}
 			return nil
 		}
-		fr := j.held[0]
-		j.held = j.held[1:] // from here on it is the queue's, and no more drop's
+		fr := j.take() // from here on it is the queue's, and no more drop's
 		r.mu.Unlock()
 		if err := m.c.enqueue(r.bounded(ctx, m), fr, true); err != nil {
 			return err
@@ -254,11 +262,15 @@ func (r *room) leave(c *Channel) (removed, empty bool) {
 	m := c.membership(r)
 	c.forget(m)
 	c.mu.Unlock()
+	var abandon context.CancelCauseFunc
 	if m != nil {
-		removed = r.remove(m)
+		removed, abandon = r.remove(m)
 	}
 	empty = len(r.members) == 0
 	r.mu.Unlock()
+	if abandon != nil {
+		abandon(errLeft)
+	}
 	if removed {
 		r.rooms.left(r, empty)
 	}
@@ -271,18 +283,22 @@ func (r *room) quit(m *member) {
 	m.c.mu.Lock()
 	m.c.forget(m)
 	m.c.mu.Unlock()
-	removed, empty := r.remove(m), len(r.members) == 0
+	removed, abandon := r.remove(m)
+	empty := len(r.members) == 0
 	r.mu.Unlock()
+	if abandon != nil {
+		abandon(errLeft)
+	}
 	if removed {
 		r.rooms.left(r, empty)
 	}
 }
 
 // remove takes m out of the members, if it is one; what was held is lost and counted.
-// r.mu is held.
-func (r *room) remove(m *member) bool {
+// abandon, if not nil, is to be called once r.mu, which is held, is not any more.
+func (r *room) remove(m *member) (removed bool, abandon context.CancelCauseFunc) {
 	if m.index < 0 {
-		return false
+		return false, nil
 	}
 	last := r.members[len(r.members)-1]
 	r.members[m.index] = last
@@ -295,11 +311,9 @@ func (r *room) remove(m *member) bool {
 		for len(j.held) > 0 {
 			m.letGo()
 		}
-		if j.abandon != nil {
-			j.abandon(errLeft)
-		}
+		abandon = j.abandon
 	}
-	return true
+	return true, abandon
 }
 
 func (r *room) len() int {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/google/uuid"
 
 	"github.com/wschannels/wschannels"
 	"github.com/wschannels/wschannels/wschannelstest"
@@ -350,6 +351,47 @@ func TestSlowMemberOfAFailedSendIsClosed(t *testing.T) {
 		}
 		if code := boxEnd(t, c); code != wschannels.StatusSlowConsumer {
 			t.Errorf("closed with %d, want 4004", code)
+		}
+	})
+}
+
+// Messages of a byte take much more than that: their number has a cap, too.
+func TestTinyMessagesHaveACap(t *testing.T) {
+	const most = 1 << 16
+	synctest.Test(t, func(t *testing.T) {
+		for policy, want := range map[wschannels.SlowPolicy]wschannels.SendResult{
+			wschannels.SlowDropNewest: {Dropped: 1},
+			wschannels.SlowDropOldest: {Queued: 1, Evicted: 1},
+			wschannels.SlowDisconnect: {Closed: 1},
+		} {
+			b := boxOf(t, nil)
+			opts := boxText
+			opts.Slow = policy
+			c, conn := boxMember(t, b, &opts, "g")
+			conn.Stall()
+			boxSend(t, b, "g", "x", nil)
+			synctest.Wait() // it is being written
+			for i := range most {
+				if res := boxSend(t, b, "g", "x", nil); res.Queued != 1 || res.Evicted != 0 {
+					t.Fatalf("%v: message %d: %+v", policy, i, res)
+				}
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if err := c.Send(ctx, ""); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%v: Send: %v, want it to wait", policy, err)
+			}
+			cancel()
+			res := boxSend(t, b, "g", "x", nil)
+			res.ID, res.Seq = uuid.UUID{}, 0
+			if res != want {
+				t.Errorf("%v: %+v, want %+v", policy, res, want)
+			}
+			if n := b.Stats().QueuedMessages; n > most {
+				t.Errorf("%v: %d messages wait", policy, n)
+			}
+			if err := c.CloseNow(); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 }

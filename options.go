@@ -44,7 +44,8 @@ type ChannelOptions struct {
 	ReadTimeout time.Duration
 
 	// QueueBytes is how many outbound payload bytes may wait, the message (or the
-	// 256 KiB of messages) being written aside. An empty message counts as 1. While
+	// 256 KiB of messages) being written aside, in at most 65,536 messages, or one for
+	// each 16 bytes of it if that is more. An empty message counts as 1. While
 	// saved messages are replayed to it, as many bytes of live ones may wait behind
 	// them. 0: 1 MiB.
 	QueueBytes int

@@ -179,8 +179,8 @@ func (q *queue) offer(f *frame, policy SlowPolicy, woken *awakening) (out outcom
 	if q.state != queueOpen || q.slow {
 		return offeredClosed, 0
 	}
-	if q.bytes+f.size() > q.limit && policy == SlowDropOldest && f.size() <= q.limit {
-		for q.bytes+f.size() > q.limit {
+	if !q.hasRoom(f) && policy == SlowDropOldest && f.size() <= q.limit {
+		for !q.hasRoom(f) {
 			if m := q.pop().mail; m != nil {
 				m.evicted()
 			}
@@ -189,7 +189,7 @@ func (q *queue) offer(f *frame, policy SlowPolicy, woken *awakening) (out outcom
 		q.dropped += uint64(evicted)
 		q.settle()
 	}
-	if q.bytes+f.size() > q.limit {
+	if !q.hasRoom(f) {
 		if policy == SlowDisconnect {
 			q.slow = true
 		} else {
@@ -215,7 +215,7 @@ func (q *queue) offer(f *frame, policy SlowPolicy, woken *awakening) (out outcom
 func (q *queue) fits(f *frame, held bool) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.state != queueOpen || q.bytes+f.size() > q.limit {
+	if q.state != queueOpen || !q.hasRoom(f) {
 		q.hungry = q.hungry || !held
 		return false
 	}
@@ -223,6 +223,19 @@ func (q *queue) fits(f *frame, held bool) bool {
 	q.push(f)
 	q.wake()
 	return true
+}
+
+// maxTiny is how many messages may wait in any queue, if there are bytes for them. A
+// frame takes some 80 bytes beside its payload: a peer that makes the server answer with
+// single bytes, and does not read, must not cost that much for each byte of the limit.
+const maxTiny = 1 << 16
+
+// most is how many messages may wait.
+func (q *queue) most() int { return max(maxTiny, q.limit/16) }
+
+// hasRoom reports whether f may wait. q.mu is held.
+func (q *queue) hasRoom(f *frame) bool {
+	return f.size() <= q.limit-q.bytes && q.length() < q.most()
 }
 
 // push appends f, for which there is room; the writer is the caller's to wake. q.mu is
@@ -426,7 +439,7 @@ func (q *queue) hold(f *frame) outcome {
 	switch {
 	case q.state != queueOpen || q.slow:
 		return offeredClosed
-	case q.heldBytes+f.size() > q.limit:
+	case f.size() > q.limit-q.heldBytes || q.held >= q.most():
 		return offeredFull
 	}
 	q.held++

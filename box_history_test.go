@@ -266,3 +266,29 @@ func TestBoxCodecIsTheGroups(t *testing.T) {
 		}
 	}
 }
+
+// What is being saved while the box shuts down is not kept by a box that has ended.
+func TestShutdownLeavesNoHistory(t *testing.T) {
+	for range 100 {
+		b := boxOf(t, nil)
+		var wg, begun sync.WaitGroup
+		for range 4 {
+			begun.Add(1)
+			wg.Go(func() {
+				_, err := b.GroupSend(t.Context(), "g", "x", boxSave)
+				begun.Done()
+				for err == nil {
+					_, err = b.GroupSend(t.Context(), "g", "x", boxSave)
+				}
+			})
+		}
+		begun.Wait()
+		if err := b.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		wg.Wait()
+		if n := b.Stats().HistoryBytes; n != 0 {
+			t.Fatalf("HistoryBytes %d after Shutdown", n)
+		}
+	}
+}

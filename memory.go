@@ -313,6 +313,9 @@ func (b *MemoryBroker) save(t *topic, m Message) bool {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.closed {
+		return false // nobody could have it back
+	}
 	if t.written != nil {
 		b.written.MoveToBack(t.written)
 	}

@@ -209,7 +209,7 @@ func (r *room) release(ctx context.Context, m *member, replayed bool) error {
 			j.take()
 			m.c.Touch()
 		}
-		if len(j.held) == 0 && replayed && !m.c.queue.roomy() {
+		if len(j.held) == 0 && replayed && !m.c.queue.isRoomy() {
 			r.mu.Unlock()
 			if err := m.c.queue.awaitRoom(r.bounded(ctx, m)); err != nil {
 				return err

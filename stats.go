@@ -58,7 +58,7 @@ type counters struct {
 	violations, tooLarge, timedOut, flooded, groupsRefused, panics atomic.Uint64
 }
 
-// end counts why a channel closes. fault says that it is the peer's, or a write's.
+// end counts why a channel closes. fault says that it is the peer's, or the connection's.
 func (n *counters) end(end *CloseError, fault bool) {
 	switch {
 	case errors.Is(end.Err, ErrSlowConsumer):
@@ -76,7 +76,7 @@ func (n *counters) end(end *CloseError, fault bool) {
 		n.flooded.Add(1)
 	case end.Code == websocket.StatusMessageTooBig:
 		n.tooLarge.Add(1)
-	default: // 1002, 1007
+	case end.Code == websocket.StatusProtocolError, end.Code == websocket.StatusInvalidFramePayloadData:
 		n.violations.Add(1)
 	}
 }

@@ -48,7 +48,7 @@ func (b *ChannelBox) upgrade(w http.ResponseWriter, r *http.Request, opts *Chann
 	}
 	link, err := accept(w, r, b.accept, opts)
 	if err != nil {
-		b.badHandshake(w, err)
+		b.badHandshake(w, r, err)
 		return nil, err
 	}
 	base := context.WithoutCancel(r.Context())
@@ -75,10 +75,10 @@ func (b *ChannelBox) upgrade(w http.ResponseWriter, r *http.Request, opts *Chann
 }
 
 // badHandshake counts and logs a request that was answered with an error.
-func (b *ChannelBox) badHandshake(w http.ResponseWriter, err error) {
+func (b *ChannelBox) badHandshake(w http.ResponseWriter, r *http.Request, err error) {
 	b.counters.badHandshakes.Add(1)
 	level := slog.LevelDebug // anybody can make as many as they like
-	if !hijackable(w) {
+	if r.ProtoMajor == 1 && !hijackable(w) {
 		level = slog.LevelError // nobody can connect
 	}
 	b.log(level, "wschannels: handshake refused", err)

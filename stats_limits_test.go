@@ -162,14 +162,17 @@ func TestStatsCountBadHandshakes(t *testing.T) {
 	if w.Code != http.StatusForbidden {
 		t.Errorf("status %d, want 403", w.Code)
 	}
-	rec := httptest.NewRecorder() // no http.Hijacker: nobody could connect here
-	b.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/", nil))
-	boxStats(t, b, "two requests", Stats{BadHandshakes: 2})
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	b.ServeHTTP(httptest.NewRecorder(), r) // no http.Hijacker: nobody could connect here
+	http2 := r.Clone(t.Context())
+	http2.Proto, http2.ProtoMajor, http2.ProtoMinor = "HTTP/2.0", 2, 0
+	b.ServeHTTP(httptest.NewRecorder(), http2) // has none anywhere, and anybody can send it
+	boxStats(t, b, "three requests", Stats{BadHandshakes: 3})
 	text := log.String()
-	if strings.Count(text, "handshake refused") != 2 || strings.ContainsRune(text, 0x1b) {
+	if strings.Count(text, "handshake refused") != 3 || strings.ContainsRune(text, 0x1b) {
 		t.Errorf("the log says %q", text)
 	}
-	if !strings.Contains(text, "level=DEBUG") || !strings.Contains(text, "level=ERROR") {
-		t.Errorf("the log says %q, want one line of each level", text)
+	if strings.Count(text, "level=DEBUG") != 2 || strings.Count(text, "level=ERROR") != 1 {
+		t.Errorf("the log says %q, want one error, and the rest for debugging", text)
 	}
 }

@@ -126,7 +126,7 @@ func (c *Channel) begin(end *CloseError, from origin) bool {
 	// Out of everything first: who is woken by the end, and counts the members, must
 	// not find it there.
 	for _, m := range rooms {
-		m.room.quit(m)
+		m.room.leave(c, m)
 	}
 	for _, r := range registries {
 		r.Remove(c)

@@ -253,13 +253,15 @@ func (c *Channel) forget(m *member) {
 	}
 }
 
-// leave ends c's membership, if there is one, and reports whether the room is empty now.
-// That the channel forgets it and that nothing more is delivered is one step: who joins
-// again must not be a member twice.
-func (r *room) leave(c *Channel) (removed, empty bool) {
+// leave ends c's membership m, nil meaning the one that there is, and reports whether it
+// had yet to end, and whether the room is empty now. That the channel forgets it and that
+// nothing more is delivered is one step: who joins again must not be a member twice.
+func (r *room) leave(c *Channel, m *member) (removed, empty bool) {
 	r.mu.Lock()
 	c.mu.Lock()
-	m := c.membership(r)
+	if m == nil {
+		m = c.membership(r)
+	}
 	c.forget(m)
 	c.mu.Unlock()
 	var abandon context.CancelCauseFunc
@@ -275,23 +277,6 @@ func (r *room) leave(c *Channel) (removed, empty bool) {
 		r.rooms.left(r, empty)
 	}
 	return removed, empty
-}
-
-// quit ends the membership m, if it has not ended yet.
-func (r *room) quit(m *member) {
-	r.mu.Lock()
-	m.c.mu.Lock()
-	m.c.forget(m)
-	m.c.mu.Unlock()
-	removed, abandon := r.remove(m)
-	empty := len(r.members) == 0
-	r.mu.Unlock()
-	if abandon != nil {
-		abandon(errLeft)
-	}
-	if removed {
-		r.rooms.left(r, empty)
-	}
 }
 
 // remove takes m out of the members, if it is one; what was held is lost and counted.

@@ -122,7 +122,7 @@ func (rs *roomTable) join(ctx context.Context, c *Channel, name string, opts *Jo
 			return res, nil
 		}
 	}
-	r.quit(m)
+	r.leave(c, m)
 	if end := c.Err(); end != nil {
 		err = end // it is what ended the join
 	}
@@ -169,7 +169,7 @@ func (rs *roomTable) leave(c *Channel, name string) RemoveStatus {
 	if c == nil {
 		return ChannelNotMember
 	}
-	switch removed, empty := r.leave(c); {
+	switch removed, empty := r.leave(c, nil); {
 	case !removed:
 		return ChannelNotMember
 	case empty:

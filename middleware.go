@@ -7,10 +7,11 @@ import (
 
 // A Handler runs one channel from accept to close. Its context ends when closing
 // starts, which may be while it is at work on the last message: what is to be done with
-// that all the same, such as a GroupSend, takes [context.WithoutCancel]. Nil closes with 1000. An error closes with 1011 and goes to OnError; a
-// *[CloseError] chooses the code instead, and a *[PayloadError] means 1003. A panic is
-// recovered: 1011 and OnError. Whichever way it ends, the channel leaves every group
-// and the registry.
+// that all the same, such as a GroupSend, takes [context.WithoutCancel].
+//
+// Nil closes with 1000. An error closes with 1011 and goes to OnError; a *[CloseError]
+// chooses the code instead, and a *[PayloadError] means 1003. A panic is recovered: 1011
+// and OnError. Whichever way it ends, the channel leaves every group and the registry.
 type Handler func(ctx context.Context, c *Channel) error
 
 // A Middleware wraps a Handler: it runs before the channel is in the box, may refuse

@@ -75,7 +75,8 @@ type anyConn struct {
 	alive func()                            // the peer answered a ping
 	mute  func(error)                       // it could not be pinged
 	fail  func(end *CloseError, how ending) // closes the channel
-	guard func(f func() error) error        // calls what is the Conn's
+
+	panics *atomic.Uint64 // of the Conn
 
 	ctx     context.Context // of every Read, Write and Ping; ends with the connection
 	cancel  context.CancelFunc
@@ -88,13 +89,16 @@ type anyConn struct {
 }
 
 func newAnyConn(conn Conn, c *Channel) *anyConn {
-	a := &anyConn{conn: conn, opts: c.opts, alive: c.hear, mute: c.pingFailed, fail: c.fail, guard: c.guard, closeErr: errNoAnswer}
+	a := &anyConn{conn: conn, opts: c.opts, alive: c.hear, mute: c.pingFailed, fail: c.fail, panics: &c.tally.panics, closeErr: errNoAnswer}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	if ws, ok := conn.(interface{ SetReadLimit(int64) }); ok {
 		ws.SetReadLimit(c.opts.ReadLimit)
 	}
 	return a
 }
+
+// guard is the function guard, and counts a panic.
+func (a *anyConn) guard(f func() error) error { return counted(guard(f), a.panics) }
 
 func (a *anyConn) receive() (typ websocket.MessageType, p []byte, end *CloseError) {
 	err := a.guard(func() (err error) {

@@ -54,6 +54,9 @@ func textOf(v any) (s string) {
 // counted counts err in panics if it is one, once: the error of a call may come back as
 // that of the handler. It returns err.
 func counted(err error, panics *atomic.Uint64) error {
+	if err == nil {
+		return nil // most often: As would allocate
+	}
 	var p *PanicError
 	if errors.As(err, &p) && atomic.CompareAndSwapUint32(&p.counted, 0, 1) {
 		panics.Add(1)

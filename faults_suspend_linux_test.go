@@ -77,8 +77,7 @@ func TestAServerThatWasSuspendedAsksAgain(t *testing.T) {
 	}
 	t.Parallel()
 	s := faultsStart(t)
-	var healthy []*faultsAnswerer
-	var all []*faultsAnswerer
+	var healthy, all, mute []*faultsAnswerer
 	for i := range 9 {
 		p := faultsKnock(t, s.addr)
 		p.upgraded(t)
@@ -87,14 +86,17 @@ func TestAServerThatWasSuspendedAsksAgain(t *testing.T) {
 		if i > 0 {
 			healthy = append(healthy, a)
 		}
+		if i%2 == 0 {
+			mute = append(mute, a)
+		}
 	}
 	dead := all[0]
 	boxEventually(t, "all are members", func() bool { return s.count("members") == len(all) })
-	for i, a := range all { // the dead one, and half of the others, are asked just before
-		if i%2 == 0 {
-			a.setMute(true)
-			boxEventually(t, "it is asked", a.owes)
-		}
+	for _, a := range mute { // the dead one, and half of the others, are asked just before
+		a.setMute(true)
+	}
+	for _, a := range mute {
+		boxEventually(t, "it is asked", a.owes)
 	}
 	pid := s.cmd.Process.Pid
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {

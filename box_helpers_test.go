@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -257,4 +258,10 @@ func boxIDs(cs ...*wschannels.Channel) []uuid.UUID {
 		ids[i] = c.ID()
 	}
 	return ids
+}
+
+// boxGoroutines waits until no more goroutines run than before.
+func boxGoroutines(t *testing.T, before int) {
+	t.Helper()
+	boxEventually(t, "the goroutines are gone", func() bool { return runtime.NumGoroutine() <= before })
 }

@@ -20,7 +20,7 @@ import (
 // to one group at once, which the model leaves out: no deadlock, no result that
 // contradicts itself, and in the end nothing is left.
 func TestAnythingAtOnceToTheSameChannels(t *testing.T) {
-	channels, groups, each := 2_000, 200, 20_000
+	channels, groups, each := 2_000, 200, 10_000
 	switch {
 	case testing.Short():
 		channels, groups, each = 500, 100, 2_000

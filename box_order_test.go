@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/wschannels/wschannels"
@@ -235,11 +236,21 @@ func TestJoinAndLeaveOfOneChannelAtOnce(t *testing.T) {
 func TestAMemberThatLeavesAndJoinsGetsNothingTwice(t *testing.T) {
 	b := boxOf(t, nil)
 	c, conn := boxMember(t, b, nil, "g")
+	for range 100 { // a send takes its time, and those who come and go wait for one another
+		_, conn := boxMember(t, b, &wschannels.ChannelOptions{PayloadType: wschannels.Text, QueueBytes: 1, Slow: wschannels.SlowDropNewest}, "g")
+		conn.Stall()
+	}
 	ctx := context.Background()
-	const each = 3000
+	each := 30_000
+	if testing.Short() || boxRace {
+		each /= 10
+	}
 	var wg sync.WaitGroup
+	var busy atomic.Int32
+	busy.Store(4)
 	for range 2 {
 		wg.Go(func() {
+			defer busy.Add(-1)
 			for range each {
 				if _, err := b.Leave(ctx, c, "g"); err != nil {
 					t.Error(err)
@@ -247,6 +258,7 @@ func TestAMemberThatLeavesAndJoinsGetsNothingTwice(t *testing.T) {
 			}
 		})
 		wg.Go(func() {
+			defer busy.Add(-1)
 			for range each { // one that is overtaken by a Leave is canceled
 				if _, err := b.Join(ctx, c, "g", nil); err != nil && !errors.Is(err, context.Canceled) {
 					t.Error(err)
@@ -254,7 +266,7 @@ func TestAMemberThatLeavesAndJoinsGetsNothingTwice(t *testing.T) {
 			}
 		})
 	}
-	for i := range each {
+	for i := 0; busy.Load() > 0; i++ {
 		boxSend(t, b, "g", fmt.Sprint(i), nil)
 	}
 	wg.Wait()

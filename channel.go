@@ -265,9 +265,6 @@ func (c *Channel) Authenticate(ctx context.Context, token string) error {
 	return nil
 }
 
-// guard is the function guard, and counts a panic.
-func (c *Channel) guard(f func() error) error { return counted(guard(f), &c.tally.panics) }
-
 // countPanic counts err if it is a panic.
 func (c *Channel) countPanic(err error) { _ = counted(err, &c.tally.panics) }
 

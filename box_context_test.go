@@ -3,6 +3,7 @@ package wschannels_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,8 +31,8 @@ func TestContextsMayUseTheBox(t *testing.T) {
 		boxSend(t, b, "g", "1", boxSave)
 		boxSend(t, b, "g", "2", boxSave)
 		boxSend(t, b, "g", "3", boxSave)
-		uses := 0
-		use := func() { uses++; b.Stats(); b.Members("g") }
+		var uses atomic.Int32
+		use := func() { uses.Add(1); b.Stats(); b.Members("g") }
 		ctx := func() context.Context {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			t.Cleanup(cancel)
@@ -56,7 +57,7 @@ func TestContextsMayUseTheBox(t *testing.T) {
 		if _, err := b.Join(ctx(), c, "g", replay); !errors.Is(err, context.Canceled) {
 			t.Errorf("Join, and a Leave meanwhile: %v", err)
 		}
-		if uses == 0 {
+		if uses.Load() == 0 {
 			t.Error("the contexts were not used")
 		}
 		conn.Resume()

@@ -161,7 +161,7 @@ var (
 		Received: uint64(0), Sent: uint64(0), BytesReceived: uint64(0), BytesSent: uint64(0), Dropped: uint64(0),
 		SlowClosed: uint64(0), Expired: uint64(0), Stale: uint64(0), RateLimited: uint64(0), Invalid: uint64(0), Panics: uint64(0),
 		BadHandshakes: uint64(0), Violations: uint64(0), TooLarge: uint64(0), TimedOut: uint64(0), Flooded: uint64(0),
-		Unauthenticated: uint64(0), Unanswered: uint64(0), GroupsRefused: uint64(0), HistoryEvicted: uint64(0),
+		Unauthenticated: uint64(0), Unanswered: uint64(0), GroupsRefused: uint64(0), HistoryEvicted: uint64(0), BrokerErrors: uint64(0),
 	}
 	_ = SendOptions{SaveHistory: true, Except: []uuid.UUID(nil)}
 	_ = SendResult{

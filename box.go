@@ -124,6 +124,7 @@ func New(opts *Options) (*ChannelBox, error) {
 	b.rooms.perChannel = b.opts.MaxGroupsPerChannel
 	b.rooms.max = b.opts.MaxGroups
 	b.rooms.counters = &b.counters
+	b.rooms.failed = b.brokerFailed
 	b.rooms.deflateFrom = deflateFrom(&b.opts.Accept)
 	b.users = newUsers(&b.opts, &b.timers, &b.counters.panics)
 	return b, nil

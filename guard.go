@@ -28,6 +28,9 @@ type noError struct{ error }
 
 // try calls the methods of err and of all that it wraps.
 func try(err error) {
+	if end, ok := err.(*CloseError); ok && end.Err == nil {
+		return // most channels end so, and nothing of it is foreign
+	}
 	_ = err.Error()
 	_ = errors.Is(err, errNone)
 	_ = errors.As(err, new(noError))

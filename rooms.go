@@ -17,6 +17,8 @@ type roomTable struct {
 
 	deflateFrom int // messages of this size are compressed; 0: none
 
+	failed func(error) // if not nil: gets what went wrong with the broker, and no call returned
+
 	mu     sync.Mutex // guards what follows, and the refs of every room
 	table  map[string]*room
 	closed bool
@@ -200,8 +202,11 @@ func (rs *roomTable) local() bool {
 func (rs *roomTable) tidy(r *room) {
 	r.turn <- struct{}{}
 	if r.subscribed && r.len() == 0 {
-		// An error leaves a subscription that nobody listens to.
-		r.subscribed = rs.broker.Unsubscribe(context.Background(), r.name, rs) != nil
+		err := rs.broker.Unsubscribe(context.Background(), r.name, rs)
+		r.subscribed = err != nil // and nobody listens to it
+		if err != nil && !errors.Is(err, ErrClosed) && rs.failed != nil {
+			rs.failed(err)
+		}
 	}
 	<-r.turn
 	rs.release(r)

@@ -47,6 +47,8 @@ type Stats struct {
 	// took CloseTimeout.
 	Unanswered uint64
 
+	BrokerErrors uint64 // errors of the Broker that no call returned; they are logged
+
 	GroupsRefused  uint64 // joins and saved messages past MaxGroups or MaxGroupsPerChannel
 	HistoryEvicted uint64 // saved messages that made room or grew old; as HistoryBytes
 }
@@ -56,6 +58,7 @@ type counters struct {
 	accepted, refused, badHandshakes, disconnected                 atomic.Uint64
 	slowClosed, expired, stale, unauthenticated, unanswered        atomic.Uint64
 	violations, tooLarge, timedOut, flooded, groupsRefused, panics atomic.Uint64
+	brokerErrors                                                   atomic.Uint64
 }
 
 // end counts why a channel closes. fault says that it is the peer's, or the connection's.
@@ -102,6 +105,7 @@ func (b *ChannelBox) Stats() Stats {
 		Unauthenticated: b.counters.unauthenticated.Load(),
 		Unanswered:      b.counters.unanswered.Load(),
 		GroupsRefused:   b.counters.groupsRefused.Load(),
+		BrokerErrors:    b.counters.brokerErrors.Load(),
 	}
 	if m, ok := b.broker.(*MemoryBroker); ok {
 		bytes, evicted := m.historyCounts()

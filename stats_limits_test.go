@@ -176,3 +176,31 @@ func TestStatsCountBadHandshakes(t *testing.T) {
 		t.Errorf("the log says %q, want one error, and the rest for debugging", text)
 	}
 }
+
+// clingyBroker does not let go of subscriptions.
+type clingyBroker struct{ *MemoryBroker }
+
+var errClingy = errors.New("it stays")
+
+func (clingyBroker) Unsubscribe(context.Context, string, Subscriber) error { return errClingy }
+
+// An error that comes when nobody waits for it is counted, and logged.
+func TestStatsCountErrorsOfTheBroker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, err := NewMemoryBroker(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var log strings.Builder
+		b := boxOf(t, &Options{Broker: clingyBroker{m}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		c, _ := boxMember(t, b, nil, "g")
+		if status, err := b.Leave(t.Context(), c, "g"); status != GroupRemoved || err != nil {
+			t.Errorf("Leave: %v, %v", status, err)
+		}
+		synctest.Wait()
+		boxStats(t, b, "one that left", Stats{Channels: 1, Accepted: 1, BrokerErrors: 1})
+		if text := log.String(); strings.Count(text, errClingy.Error()) != 1 {
+			t.Errorf("the log says %q", text)
+		}
+	})
+}

@@ -449,3 +449,46 @@ func TestAReplayThatFillsTheQueueClosesNobody(t *testing.T) {
 		boxWant(t, "received", boxFlushed(t, c, gate.Conn), want)
 	})
 }
+
+// Who fills the queue all the time, by sends that wait for room, keeps no join waiting.
+func TestAJoinIsNotHeldUpByBusySenders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := boxOf(t, nil)
+		for range 10 {
+			boxSend(t, b, "g", "four", boxSave)
+		}
+		gate := boxGated()
+		opts := boxText
+		opts.QueueBytes, opts.Heartbeat, opts.WriteTimeout = 40, -1, time.Hour
+		c, err := wschannels.NewChannel(gate, &opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Add(c); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			go func() { // ends with the channel
+				for c.SendText(context.Background(), "busy") == nil {
+				}
+			}()
+		}
+		synctest.Wait()
+		joined := make(chan error, 1)
+		go func() {
+			_, err := b.Join(t.Context(), c, "g", &wschannels.JoinOptions{ReplayLast: 10})
+			joined <- err
+		}()
+		for range 200 {
+			gate.let(1)
+			synctest.Wait()
+		}
+		if len(joined) != 1 {
+			t.Fatal("not joined after 200 messages")
+		}
+		if err := <-joined; err != nil {
+			t.Error(err)
+		}
+		c.CloseNow()
+	})
+}

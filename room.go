@@ -198,10 +198,14 @@ func (r *room) replay(ctx context.Context, m *member, page HistoryPage) (JoinRes
 }
 
 // release queues what m holds, waiting for room where there is none, until it holds
-// nothing and lives. A live message finds no room where there is none, and that may be
-// the end of the channel: so one that was replayed to lives when a quarter of its queue is
-// free.
+// nothing and lives. A live message that finds no room may be the end of the channel: so
+// one that was replayed to waits until a quarter of its queue is free, but only a few
+// times, as others may fill it as fast as it is written.
 func (r *room) release(ctx context.Context, m *member, replayed bool) error {
+	waits := 0
+	if replayed {
+		waits = 4
+	}
 	for {
 		r.mu.Lock()
 		j := m.joining
@@ -209,11 +213,12 @@ func (r *room) release(ctx context.Context, m *member, replayed bool) error {
 			j.take()
 			m.c.Touch()
 		}
-		if len(j.held) == 0 && replayed && !m.c.queue.isRoomy() {
+		if len(j.held) == 0 && waits > 0 && !m.c.queue.isRoomy() {
 			r.mu.Unlock()
 			if err := m.c.queue.awaitRoom(r.bounded(ctx, m)); err != nil {
 				return err
 			}
+			waits--
 			continue
 		}
 		if len(j.held) == 0 {

@@ -25,7 +25,7 @@ type ChannelBox struct {
 	opts     Options // with defaults
 	channel  *ChannelOptions
 	accept   *websocket.AcceptOptions
-	broker   Broker
+	engine   *engine
 	ours     bool // the broker is the box's own, to close
 	rooms    *roomTable
 	registry *Registry
@@ -83,6 +83,10 @@ type Options struct {
 	// HistoryTotalBytes are then that one's business.
 	Broker Broker
 
+	// BrokerTimeout bounds whatever waits for the Broker, beside the context of the call
+	// that does. 0: 5 s.
+	BrokerTimeout time.Duration
+
 	// Logger gets what OnError gets, without payloads: single bad messages at the level
 	// Debug, connections that broke at Info, the rest at Warn. Nil: silent.
 	Logger *slog.Logger
@@ -106,21 +110,18 @@ func New(opts *Options) (*ChannelBox, error) {
 		return nil, err
 	}
 	b.accept = b.guardedAccept()
-	switch given := b.opts.Broker.(type) {
-	case *MemoryBroker:
-		b.broker = given
-	case nil:
+	broker := b.opts.Broker
+	if broker == nil {
 		b.ours = true
-		b.broker, err = NewMemoryBroker(&MemoryBrokerOptions{
+		broker, err = NewMemoryBroker(&MemoryBrokerOptions{
 			History: b.opts.History, HistoryBytes: b.opts.HistoryTotalBytes, MaxGroups: b.opts.MaxGroups,
 		})
 		if err != nil {
 			return nil, err
 		}
-	default:
-		b.broker = guardedBroker{given, &b.counters.panics}
 	}
-	b.rooms = newRoomTable(b.broker, b.opts.Channel.Codec)
+	b.engine = newEngine(broker, b.opts.BrokerTimeout, &b.counters.panics)
+	b.rooms = newRoomTable(b.engine, b.opts.Channel.Codec)
 	b.rooms.perChannel = b.opts.MaxGroupsPerChannel
 	b.rooms.max = b.opts.MaxGroups
 	b.rooms.counters = &b.counters
@@ -136,7 +137,7 @@ func (o *Options) setDefaults() error {
 		value int
 	}{
 		{"HistoryTotalBytes", o.HistoryTotalBytes}, {"MailboxTTL", int(o.MailboxTTL)}, {"MaxMailboxes", o.MaxMailboxes},
-		{"MaxChannels", o.MaxChannels}, {"MaxGroupsPerChannel", o.MaxGroupsPerChannel}, {"MaxGroups", o.MaxGroups},
+		{"BrokerTimeout", int(o.BrokerTimeout)}, {"MaxChannels", o.MaxChannels}, {"MaxGroupsPerChannel", o.MaxGroupsPerChannel}, {"MaxGroups", o.MaxGroups},
 	} {
 		if n.value < 0 {
 			return badOption("Options."+n.name, "is negative")
@@ -160,6 +161,7 @@ func (o *Options) setDefaults() error {
 	o.MaxMailboxes = cmp.Or(o.MaxMailboxes, 10_000)
 	o.MaxGroupsPerChannel = cmp.Or(o.MaxGroupsPerChannel, 128)
 	o.MaxGroups = cmp.Or(o.MaxGroups, 1_000_000)
+	o.BrokerTimeout = cmp.Or(o.BrokerTimeout, 5*time.Second)
 	if o.Accept.InsecureSkipVerify && o.Logger != nil {
 		o.Logger.Warn("wschannels: InsecureSkipVerify: pages of any origin may connect with their users' cookies")
 	}
@@ -266,7 +268,7 @@ func (b *ChannelBox) History(ctx context.Context, group string, opts *HistoryOpt
 	if opts != nil && opts.Last < 0 {
 		return nil, badOption("HistoryOptions.Last", "is negative")
 	}
-	page, err := b.broker.History(ctx, group, opts)
+	page, err := b.engine.saved(ctx, group, opts)
 	for i := range page.Messages {
 		page.Messages[i].codec = b.opts.Channel.Codec
 	}
@@ -278,7 +280,7 @@ func (b *ChannelBox) Position(ctx context.Context, group string) (Position, erro
 	if err := b.check(group); err != nil {
 		return Position{}, err
 	}
-	return b.broker.Position(ctx, group)
+	return b.engine.position(ctx, group)
 }
 
 // FlushHistory forgets the history of the named groups; none named: of all. Their Seq
@@ -287,7 +289,7 @@ func (b *ChannelBox) FlushHistory(ctx context.Context, groups ...string) error {
 	if err := b.check(groups...); err != nil {
 		return err
 	}
-	return b.broker.Flush(ctx, groups...)
+	return b.engine.flush(ctx, groups...)
 }
 
 // FlushGroups takes every channel out of every group. Their connections stay open.

@@ -2,47 +2,169 @@ package wschannels
 
 import (
 	"context"
-	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 )
 
-// A Broker carries group messages between boxes, gives each its place in its group's
-// order, and keeps the groups' history. A box without one of its own uses a
-// [MemoryBroker]. All methods may be called concurrently. One that may block returns
-// when ctx ends, with its cause. To a box, one that panics has failed.
+// A Broker carries group messages between boxes, on one machine or on many, and gives each
+// its place in its group's order. A box without one of its own uses a [MemoryBroker].
+// What else a broker can do, a box finds out by type assertion: [HistoryBroker],
+// [RequestBroker], [MailboxBroker], [PresenceBroker]. Package brokertest checks all of what
+// follows.
+//
+// Order. Each group has one: Publish gives the places, Seq, from 1 on and without holes.
+// Every subscriber gets the group's messages in that order. The order has a name, its Epoch,
+// new whenever the places start at 1 again: the engine lost its data, or forgot a group that
+// nobody had used for long.
+//
+// The engine away. Calls that need it return an error that matches [ErrUnavailable] if
+// nothing has been done, and [ErrUnknownOutcome] if it may have been. They return at once
+// where the broker knows, else when ctx ends. A broker does not publish again what may
+// already have been published. It connects again by itself, for as long as it takes, and
+// then subscribes to what is subscribed at that time, within 10 seconds.
+//
+// Loss. A subscriber's box notices a hole in Seq, fills it from the history, and says what
+// is lost. Only what no later message shows is the broker's to tell: see
+// [Subscriber].Interrupted.
+//
+// All methods may be called concurrently. One that may block returns when ctx ends, with its
+// cause or an error that matches one of the above. Names of groups are up to 255 bytes of
+// UTF-8 without control characters, and otherwise anything: "*", ">", "a.b", "{x}", " ". To
+// a box, a broker that panics has failed.
 type Broker interface {
-	// Publish gives p the next place of its group: it sets Seq and Epoch, and Saved
-	// if p.Save and the history took it. Every subscriber of the group gets p, those
-	// of this process this very *Publication, before Publish returns. A failed
-	// Publish has published nothing.
+	// Publish gives p the next place of its group: it sets Seq and Epoch, and Saved if
+	// p.Save and the history took it, in one step. Then every subscriber of the group gets
+	// it, on every node, this one included, perhaps only after Publish has returned: p
+	// itself, or a copy with its ID. A failed Publish has published nothing, unless its
+	// error matches ErrUnknownOutcome.
+	//
+	// p is the caller's. The broker may keep its Message, and p itself until it has been
+	// delivered.
 	Publish(ctx context.Context, p *Publication) error
 
-	// Subscribe hands what is published to group from now on to s, in order of Seq,
-	// one at a time. Unsubscribe ends that. Subscribing twice is subscribing once.
-	// A box unsubscribes with a context that does not end, and joins of the group
-	// wait meanwhile: bound it.
+	// Subscribe hands what is published to group from now on to s, which is comparable.
+	// It returns once nothing that is published later can be missed. Subscribing twice is
+	// subscribing once. One that failed has not subscribed.
 	Subscribe(ctx context.Context, group string, s Subscriber) error
+
+	// Unsubscribe ends that. It does not need the engine: where that is away, it is not
+	// told again of what nobody subscribes to. Afterwards s gets nothing more of the
+	// group, but for what is being delivered at that moment.
 	Unsubscribe(ctx context.Context, group string, s Subscriber) error
 
 	// Position returns the group's current place; Seq is 0 before the first message.
 	Position(ctx context.Context, group string) (Position, error)
 
-	// History returns what opts asks for, oldest first, and the position at which it
-	// was complete.
-	History(ctx context.Context, group string, opts *HistoryOptions) (HistoryPage, error)
-
-	// Flush forgets the history of the named groups; none named: of all. Seq goes on.
-	Flush(ctx context.Context, groups ...string) error
-
-	// Close ends all subscriptions. Later calls return ErrClosed.
+	// Close ends all subscriptions. Later calls return ErrClosed. It does not close what
+	// the broker was given by the application.
 	Close(ctx context.Context) error
 }
 
-// A Subscriber gets the messages of a group. Deliver does not block and must not
-// call the Broker; it may read p until it returns, and keep its Message.
+// A Subscriber gets what concerns the groups that it is subscribed to. Its methods do not
+// block, and must not call the Broker. Those with a group are called one at a time for that
+// group, in the order of events.
 type Subscriber interface {
+	// Deliver hands over one message. The subscriber may read p until it returns, and keep
+	// its Message. A message may come twice, and, where the engine loses some, they may
+	// come with holes: in order nevertheless.
 	Deliver(p *Publication)
+
+	// Appear hands over that e has changed; see [PresenceBroker].
+	Appear(group string, e PresenceEntry)
+
+	// Interrupted says that the subscription was broken, and works again: what was
+	// published meanwhile may be missing, and what is published from now on is not.
+	Interrupted(group string)
+
+	// Failed reports what went wrong and no call returned: the connection was lost, or
+	// something was received that no broker sent. It is called once for each event and
+	// subscriber, however many groups that has.
+	Failed(err error)
+}
+
+// A HistoryBroker is a [Broker] that keeps what is published with Save, of each group as
+// much as its [HistoryLimits] say: no more at any time, the oldest out first, and the same
+// on all nodes. Without one nothing is saved, and nobody is Recovered who missed something.
+type HistoryBroker interface {
+	// History returns what opts asks for, oldest first, and the position at which it was
+	// complete. Together with a subscription that was there before, no message is missing.
+	History(ctx context.Context, group string, opts *HistoryOptions) (HistoryPage, error)
+
+	// Flush forgets the history of the named groups; none named: of all. Seq goes on, and
+	// who missed what was forgotten is told so: Complete is false.
+	Flush(ctx context.Context, groups ...string) error
+}
+
+// A RequestBroker is a [Broker] that takes data to an address: a node's, or that of a user
+// who has channels on some nodes. Without one a box sends to its own channels alone.
+type RequestBroker interface {
+	// Listen hands what is sent to address to l, which is comparable, until Unlisten. As
+	// with Subscribe, it returns once that works, and it works again after an outage;
+	// Unlisten does not need the engine.
+	Listen(ctx context.Context, address string, l Listener) error
+	Unlisten(ctx context.Context, address string, l Listener) error
+
+	// Request takes data to every listener of address, and returns the first answer. With
+	// no listener it returns ErrNobody, at once. With no answer before ctx ends, the error
+	// matches ErrUnknownOutcome. Requests one after another arrive in that order.
+	Request(ctx context.Context, address string, data []byte) ([]byte, error)
+}
+
+// A Listener hears requests. Hear does not block, and must not call the Broker. It, or
+// whoever it asks to, calls answer at most once, at any time, from any goroutine; answer
+// does not block. data may be kept, and must not be changed.
+type Listener interface {
+	Hear(address string, data []byte, answer func(data []byte))
+}
+
+// A MailboxBroker is a [Broker] that keeps messages for users who have no channel on any
+// node. Without one each box has mailboxes of its own.
+type MailboxBroker interface {
+	// PutMail adds messages to the user's mailbox: at its end, or, if front, before all
+	// that is in it. Where they do not fit, or are too old, the oldest goes, and kept says
+	// how many of msgs are in the mailbox now.
+	PutMail(ctx context.Context, user string, msgs []Message, front bool, limits MailboxLimits) (kept int, err error)
+
+	// TakeMail empties the mailbox, and returns what was in it and is not too old, oldest
+	// first. Each message is returned to one caller.
+	TakeMail(ctx context.Context, user string) ([]Message, error)
+}
+
+// MailboxLimits bounds one mailbox, as [Options] says.
+type MailboxLimits struct {
+	Bytes int           // counted as HistoryLimits.Bytes
+	TTL   time.Duration // by Message.Created
+}
+
+// A PresenceBroker is a [Broker] that knows who is in a group on all nodes. What a node
+// said is true for as long as its lease runs: a node that dies is gone when that ends.
+type PresenceBroker interface {
+	// Renew says that node lives for lease from now on, and returns all nodes that do,
+	// node included. What nodes have said whose lease has ended goes, in time.
+	Renew(ctx context.Context, node string, lease time.Duration) (alive []string, err error)
+
+	// SetPresence records entries of group, each in place of the one with the same Node
+	// and ID, or, with Gone, removes it; and hands each to the group's subscribers on every
+	// node, this one included.
+	SetPresence(ctx context.Context, group string, entries ...PresenceEntry) error
+
+	// Presence returns the entries of nodes whose lease runs, in no order.
+	Presence(ctx context.Context, group string) ([]PresenceEntry, error)
+}
+
+// A PresenceEntry says that a channel of a node is in a group.
+type PresenceEntry struct {
+	ID    uuid.UUID // the channel's
+	User  string    // whose it is, if known
+	Node  string    // which has it, as Renew knows it
+	Since time.Time // it joined
+
+	// Until, if not zero: it has left, and its user counts as present until then, in case
+	// of a quick return.
+	Until time.Time
+
+	Gone bool // in a change: there is no such entry any more
 }
 
 // A Publication is a group message on its way through a [Broker].
@@ -69,49 +191,4 @@ type HistoryPage struct {
 type Position struct {
 	Epoch string // changes when the group's order starts anew
 	Seq   uint64 // of the last message
-}
-
-// A guardedBroker is the application's Broker, of which a panic is an error. What is half
-// done when it panics, and what waits for it, is then tidied like after any failure.
-type guardedBroker struct {
-	broker Broker
-	panics *atomic.Uint64
-}
-
-func (g guardedBroker) call(f func() error) error { return counted(guard(f), g.panics) }
-
-func (g guardedBroker) Publish(ctx context.Context, p *Publication) error {
-	return g.call(func() error { return g.broker.Publish(ctx, p) })
-}
-
-func (g guardedBroker) Subscribe(ctx context.Context, group string, s Subscriber) error {
-	return g.call(func() error { return g.broker.Subscribe(ctx, group, s) })
-}
-
-func (g guardedBroker) Unsubscribe(ctx context.Context, group string, s Subscriber) error {
-	return g.call(func() error { return g.broker.Unsubscribe(ctx, group, s) })
-}
-
-func (g guardedBroker) Position(ctx context.Context, group string) (at Position, err error) {
-	err = g.call(func() (err error) {
-		at, err = g.broker.Position(ctx, group)
-		return err
-	})
-	return at, err
-}
-
-func (g guardedBroker) History(ctx context.Context, group string, opts *HistoryOptions) (page HistoryPage, err error) {
-	err = g.call(func() (err error) {
-		page, err = g.broker.History(ctx, group, opts)
-		return err
-	})
-	return page, err
-}
-
-func (g guardedBroker) Flush(ctx context.Context, groups ...string) error {
-	return g.call(func() error { return g.broker.Flush(ctx, groups...) })
-}
-
-func (g guardedBroker) Close(ctx context.Context) error {
-	return g.call(func() error { return g.broker.Close(ctx) })
 }

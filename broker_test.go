@@ -222,6 +222,10 @@ func (l *boxLate) Deliver(p *wschannels.Publication) {
 	l.waiting = append(l.waiting, &copied)
 }
 
+func (l *boxLate) Appear(string, wschannels.PresenceEntry) {}
+func (l *boxLate) Interrupted(string)                      {}
+func (l *boxLate) Failed(error)                            {}
+
 func (l *boxLate) release(n int) {
 	for _, p := range l.waiting[:n] {
 		l.to.Deliver(p)

@@ -34,6 +34,19 @@ var (
 	ErrDuplicateID     = errors.New("wschannels: duplicate channel ID")
 )
 
+// What a [Broker] says of an engine that cannot be reached.
+var (
+	// ErrUnavailable matches errors of calls that needed the engine: nothing was done.
+	ErrUnavailable = errors.New("wschannels: broker unavailable")
+
+	// ErrUnknownOutcome matches errors of calls that the engine was told of and did not
+	// answer: what they asked for may have been done, and then as a whole, or not.
+	ErrUnknownOutcome = errors.New("wschannels: outcome unknown")
+
+	// ErrNobody says that a request had no listener.
+	ErrNobody = errors.New("wschannels: nobody listens")
+)
+
 // Close codes of this package, from the range that RFC 6455 section 7.4.2 leaves
 // to applications.
 const (

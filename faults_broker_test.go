@@ -135,6 +135,10 @@ func (s *faultsSubscriber) Deliver(p *Publication) {
 	panic("in Deliver")
 }
 
+func (s *faultsSubscriber) Appear(string, PresenceEntry) {}
+func (s *faultsSubscriber) Interrupted(string)           {}
+func (s *faultsSubscriber) Failed(error)                 {}
+
 // A subscriber that panics takes the message from nobody else; the panic is the sender's.
 func TestAPanicOfASubscriberTakesNothingFromOthers(t *testing.T) {
 	memory, err := NewMemoryBroker(nil)

@@ -39,7 +39,7 @@ func TestNothingForgetsTheMonotonicClock(t *testing.T) {
 	}
 	calls, nows := 0, 0
 	for _, name := range names {
-		if strings.HasSuffix(name, "_test.go") {
+		if strings.HasSuffix(name, "_test.go") || name == "publication.go" { // other nodes' times know no clock of ours
 			continue
 		}
 		file, err := parser.ParseFile(files, name, nil, 0)

@@ -37,7 +37,7 @@ func NewGroup(name string, opts *GroupOptions) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Group{name: name, rooms: newRoomTable(broker, o.Codec)}, nil
+	return &Group{name: name, rooms: newRoomTable(newEngine(broker, 0, nil), o.Codec)}, nil
 }
 
 // Name returns the group's name.
@@ -106,7 +106,7 @@ func (g *Group) History(opts *HistoryOptions) []Message {
 		saved, _ := g.box.History(context.Background(), g.name, opts) // none if that fails
 		return saved
 	}
-	page, _ := g.rooms.broker.History(context.Background(), g.name, opts) // in memory: nothing can fail
+	page, _ := g.rooms.engine.saved(context.Background(), g.name, opts) // in memory: nothing can fail
 	return page.Messages
 }
 

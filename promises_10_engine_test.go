@@ -114,6 +114,10 @@ type promiseEnd struct {
 	to   wschannels.Subscriber
 }
 
+func (e promiseEnd) Appear(group string, p wschannels.PresenceEntry) { e.to.Appear(group, p) }
+func (e promiseEnd) Interrupted(group string)                        { e.to.Interrupted(group) }
+func (e promiseEnd) Failed(err error)                                { e.to.Failed(err) }
+
 func (e promiseEnd) Deliver(p *wschannels.Publication) {
 	e.link.mu.Lock()
 	defer e.link.mu.Unlock()

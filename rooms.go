@@ -9,7 +9,7 @@ import (
 // A roomTable has the groups that have members in this process, over a broker. A box has
 // one, and a Group that stands alone has one for itself.
 type roomTable struct {
-	broker     Broker
+	engine     *engine
 	codec      Codec
 	perChannel int       // groups one channel may be in; 0: any number
 	max        int       // groups with members; 0: any number
@@ -24,8 +24,8 @@ type roomTable struct {
 	closed bool
 }
 
-func newRoomTable(b Broker, codec Codec) *roomTable {
-	return &roomTable{broker: b, codec: codec, counters: new(counters), table: make(map[string]*room)}
+func newRoomTable(e *engine, codec Codec) *roomTable {
+	return &roomTable{engine: e, codec: codec, counters: new(counters), table: make(map[string]*room)}
 }
 
 // Deliver is the broker's way in.
@@ -39,6 +39,19 @@ func (rs *roomTable) get(name string) *room {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	return rs.table[name]
+}
+
+// Interrupted is the broker's, too.
+func (rs *roomTable) Interrupted(string) {}
+
+// Appear is the broker's, too.
+func (rs *roomTable) Appear(string, PresenceEntry) {}
+
+// Failed is the broker's, too.
+func (rs *roomTable) Failed(err error) {
+	if rs.failed != nil {
+		rs.failed(err)
+	}
 }
 
 // acquire returns the room of that name, which stays until released.
@@ -87,7 +100,7 @@ func (rs *roomTable) join(ctx context.Context, c *Channel, name string, opts *Jo
 	if err != nil {
 		return JoinResult{}, err
 	}
-	if !rs.local() { // what waits for an engine waits no longer than the channel lives
+	if !rs.engine.local() { // what waits for an engine waits no longer than the channel lives
 		inner, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		defer context.AfterFunc(c.ctx, func() { cancel(c.Err()) })()
@@ -105,13 +118,13 @@ func (rs *roomTable) join(ctx context.Context, c *Channel, name string, opts *Jo
 		rs.left(r, r.len() == 0)
 		var at Position
 		if err == nil {
-			at, err = rs.broker.Position(ctx, name)
+			at, err = rs.engine.position(ctx, name)
 		}
 		return JoinResult{Status: status, Position: at}, err
 	}
 	// From here on the reference to r is the membership's.
 	defer m.joining.end()
-	if !rs.local() || opts.replays() {
+	if !rs.engine.local() || opts.replays() {
 		ctx = r.bounded(ctx, m)
 	}
 	page, err := rs.saved(ctx, name, opts)
@@ -143,7 +156,7 @@ var errNilChannel = errors.New("wschannels: nil channel")
 // enter adds c to r, and subscribes to the group if need be. The turn is the caller's.
 func (rs *roomTable) enter(ctx context.Context, r *room, c *Channel) (*member, AddStatus, error) {
 	if !r.subscribed {
-		if err := rs.broker.Subscribe(ctx, r.name, rs); err != nil {
+		if err := rs.engine.subscribe(ctx, r.name, rs); err != nil {
 			return nil, 0, err
 		}
 		r.subscribed = true
@@ -154,10 +167,10 @@ func (rs *roomTable) enter(ctx context.Context, r *room, c *Channel) (*member, A
 // saved returns what opts wants replayed, and the group's position.
 func (rs *roomTable) saved(ctx context.Context, name string, opts *JoinOptions) (HistoryPage, error) {
 	if !opts.replays() {
-		at, err := rs.broker.Position(ctx, name)
+		at, err := rs.engine.position(ctx, name)
 		return HistoryPage{Position: at}, err
 	}
-	page, err := rs.broker.History(ctx, name, &HistoryOptions{Last: opts.ReplayLast, After: opts.ReplayAfter})
+	page, err := rs.engine.saved(ctx, name, &HistoryOptions{Last: opts.ReplayLast, After: opts.ReplayAfter})
 	page.Complete = page.Complete && opts.ReplayAfter != nil
 	return page, err
 }
@@ -185,24 +198,18 @@ func (rs *roomTable) left(r *room, empty bool) {
 	switch {
 	case !empty:
 		rs.release(r)
-	case rs.local():
+	case rs.engine.local():
 		rs.tidy(r)
 	default:
 		go rs.tidy(r) // takes what the broker takes; a channel that closes does not wait for it
 	}
 }
 
-// local reports whether the broker waits for nothing.
-func (rs *roomTable) local() bool {
-	_, ok := rs.broker.(*MemoryBroker)
-	return ok
-}
-
 // tidy releases r, and unsubscribes it first if nobody is in it.
 func (rs *roomTable) tidy(r *room) {
 	r.turn <- struct{}{}
 	if r.subscribed && r.len() == 0 {
-		err := rs.broker.Unsubscribe(context.Background(), r.name, rs)
+		err := rs.engine.unsubscribe(context.Background(), r.name, rs)
 		r.subscribed = err != nil // and nobody listens to it
 		if err != nil && !errors.Is(err, ErrClosed) && rs.failed != nil {
 			rs.failed(err)
@@ -270,7 +277,7 @@ func (rs *roomTable) send(ctx context.Context, name string, payload any, opts *S
 		}
 	}
 	defer f.closeSlow() // also if it fails after it delivered
-	if err = rs.broker.Publish(ctx, p); err != nil {
+	if err = rs.engine.publish(ctx, p); err != nil {
 		rs.countRefusal(err)
 		return SendResult{}, err
 	}

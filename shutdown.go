@@ -43,7 +43,7 @@ func (b *ChannelBox) Shutdown(ctx context.Context) error {
 	b.rooms.close()
 	b.timers.close()
 	if b.ours {
-		_ = b.broker.Close(ctx) // in memory: nothing can fail
+		_ = b.engine.broker.Close(ctx) // in memory: nothing can fail
 	}
 	return err
 }

@@ -107,7 +107,7 @@ func (b *ChannelBox) Stats() Stats {
 		GroupsRefused:   b.counters.groupsRefused.Load(),
 		BrokerErrors:    b.counters.brokerErrors.Load(),
 	}
-	if m, ok := b.broker.(*MemoryBroker); ok {
+	if m := b.engine.memory; m != nil {
 		bytes, evicted := m.historyCounts()
 		s.HistoryBytes, s.HistoryEvicted = int64(bytes), evicted
 	}

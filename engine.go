@@ -1,0 +1,121 @@
+package wschannels
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// An engine is a [Broker] as a box calls it: with its capabilities found, every call
+// bounded, and panics of the application's taken for errors.
+type engine struct {
+	broker Broker
+
+	// What broker can do beside; nil: it cannot.
+	history  HistoryBroker
+	requests RequestBroker
+	mail     MailboxBroker
+	presence PresenceBroker
+
+	memory  *MemoryBroker // broker, if it is one: it waits for nothing, and is trusted
+	timeout time.Duration
+	panics  *atomic.Uint64
+}
+
+func newEngine(b Broker, timeout time.Duration, panics *atomic.Uint64) *engine {
+	e := &engine{broker: b, timeout: timeout, panics: panics}
+	e.memory, _ = b.(*MemoryBroker)
+	e.history, _ = b.(HistoryBroker)
+	e.requests, _ = b.(RequestBroker)
+	e.mail, _ = b.(MailboxBroker)
+	e.presence, _ = b.(PresenceBroker)
+	return e
+}
+
+// local reports whether the broker waits for nothing.
+func (e *engine) local() bool { return e.memory != nil }
+
+// What a call that takes the configured time ends with, if the broker says no better.
+var (
+	errSilent = fmt.Errorf("%w: no answer within Options.BrokerTimeout", ErrUnavailable)
+	errUnsure = fmt.Errorf("%w: no answer within Options.BrokerTimeout", ErrUnknownOutcome)
+)
+
+// ask calls f, which changes nothing, with a context that ends after the configured time.
+func (e *engine) ask(ctx context.Context, f func(ctx context.Context) error) error {
+	return e.call(ctx, errSilent, f)
+}
+
+// call is ask; silence is the error of a broker that does not answer.
+func (e *engine) call(ctx context.Context, silence error, f func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, e.timeout, silence)
+	defer cancel()
+	return counted(guard(func() error {
+		err := f(ctx)
+		if err != nil && context.Cause(ctx) == silence && !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrUnknownOutcome) {
+			return silence
+		}
+		return err
+	}), e.panics)
+}
+
+func (e *engine) publish(ctx context.Context, p *Publication) error {
+	if e.memory != nil {
+		return e.memory.Publish(ctx, p)
+	}
+	return e.call(ctx, errUnsure, func(ctx context.Context) error { return e.broker.Publish(ctx, p) })
+}
+
+func (e *engine) subscribe(ctx context.Context, group string, s Subscriber) error {
+	if e.memory != nil {
+		return e.memory.Subscribe(ctx, group, s)
+	}
+	return e.ask(ctx, func(ctx context.Context) error { return e.broker.Subscribe(ctx, group, s) })
+}
+
+func (e *engine) unsubscribe(ctx context.Context, group string, s Subscriber) error {
+	if e.memory != nil {
+		return e.memory.Unsubscribe(ctx, group, s)
+	}
+	return e.ask(ctx, func(ctx context.Context) error { return e.broker.Unsubscribe(ctx, group, s) })
+}
+
+func (e *engine) position(ctx context.Context, group string) (at Position, err error) {
+	if e.memory != nil {
+		return e.memory.Position(ctx, group)
+	}
+	err = e.ask(ctx, func(ctx context.Context) (err error) {
+		at, err = e.broker.Position(ctx, group)
+		return err
+	})
+	return at, err
+}
+
+// saved returns the history's page; with a broker that has no history an empty one.
+func (e *engine) saved(ctx context.Context, group string, opts *HistoryOptions) (page HistoryPage, err error) {
+	switch {
+	case e.memory != nil:
+		return e.memory.History(ctx, group, opts)
+	case e.history == nil:
+		page.Position, err = e.position(ctx, group)
+		page.Complete = err == nil && opts != nil && opts.After != nil && *opts.After == page.Position
+		return page, err
+	}
+	err = e.ask(ctx, func(ctx context.Context) (err error) {
+		page, err = e.history.History(ctx, group, opts)
+		return err
+	})
+	return page, err
+}
+
+func (e *engine) flush(ctx context.Context, groups ...string) error {
+	switch {
+	case e.memory != nil:
+		return e.memory.Flush(ctx, groups...)
+	case e.history == nil:
+		return nil // nothing is saved
+	}
+	return e.call(ctx, errUnsure, func(ctx context.Context) error { return e.history.Flush(ctx, groups...) })
+}

@@ -27,6 +27,7 @@ type ChannelBox struct {
 	accept   *websocket.AcceptOptions
 	engine   *engine
 	ours     bool // the broker is the box's own, to close
+	node     string
 	rooms    *roomTable
 	registry *Registry
 	users    *users
@@ -87,6 +88,8 @@ type Options struct {
 	// that does. 0: 5 s.
 	BrokerTimeout time.Duration
 
+	Node string // the start of the box's name among those of its Broker; see [ChannelBox.Node]
+
 	// Logger gets what OnError gets, without payloads: single bad messages at the level
 	// Debug, connections that broke at Info, the rest at Warn. Nil: silent.
 	Logger *slog.Logger
@@ -120,6 +123,7 @@ func New(opts *Options) (*ChannelBox, error) {
 			return nil, err
 		}
 	}
+	b.node = newNode(b.opts.Node)
 	b.engine = newEngine(broker, b.opts.BrokerTimeout, &b.counters.panics)
 	b.rooms = newRoomTable(b.engine, b.opts.Channel.Codec)
 	b.rooms.perChannel = b.opts.MaxGroupsPerChannel
@@ -142,6 +146,9 @@ func (o *Options) setDefaults() error {
 		if n.value < 0 {
 			return badOption("Options."+n.name, "is negative")
 		}
+	}
+	if o.Node != "" && !validName(o.Node) {
+		return badOption("Options.Node", "is not 1 to 255 bytes of UTF-8 without control characters")
 	}
 	if o.Channel.ID != uuid.Nil {
 		return badOption("Options.Channel.ID", "would be that of every channel")
@@ -167,6 +174,18 @@ func (o *Options) setDefaults() error {
 	}
 	return nil
 }
+
+// newNode returns a name that no other box has, which starts with name.
+func newNode(name string) string {
+	if name == "" {
+		return newToken()
+	}
+	return name + "/" + newToken()
+}
+
+// Node returns the name of this box among those that share its Broker: Options.Node, a
+// slash, and something random, so that a process that starts again is another node.
+func (b *ChannelBox) Node() string { return b.node }
 
 // Join makes c a member of group. If opts asks for saved messages, they are queued
 // before anything live, without gap or duplicate; Join waits for room in c's queue, and

@@ -247,7 +247,7 @@ func (b *MemoryBroker) pin(ctx context.Context, group string, named bool) (*topi
 	case named && (t == nil || !t.named) && b.named >= b.opts.MaxGroups:
 		return nil, ErrTooManyGroups
 	case t == nil:
-		t = &topic{name: group, epoch: newEpoch(), history: &History{limits: b.opts.History}}
+		t = &topic{name: group, epoch: newToken(), history: &History{limits: b.opts.History}}
 		b.topics[group] = t
 	}
 	t.pins++
@@ -365,7 +365,7 @@ func (b *MemoryBroker) forgetExpired() {
 	}
 }
 
-func newEpoch() string {
+func newToken() string {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])

@@ -107,7 +107,9 @@ type RequestBroker interface {
 
 	// Request takes data to every listener of address, and returns the first answer. With
 	// no listener it returns ErrNobody, at once. With no answer before ctx ends, the error
-	// matches ErrUnknownOutcome. Requests one after another arrive in that order.
+	// matches ErrUnknownOutcome. Requests one after another arrive in that order. data
+	// must not be changed afterwards, as listeners may keep it. An address is 1 to 300
+	// bytes of UTF-8 without control characters.
 	Request(ctx context.Context, address string, data []byte) ([]byte, error)
 }
 
@@ -122,9 +124,11 @@ type Listener interface {
 // node. Without one each box has mailboxes of its own.
 type MailboxBroker interface {
 	// PutMail adds messages to the user's mailbox: at its end, or, if front, before all
-	// that is in it. Where they do not fit, or are too old, the oldest goes, and kept says
-	// how many of msgs are in the mailbox now.
-	PutMail(ctx context.Context, user string, msgs []Message, front bool, limits MailboxLimits) (kept int, err error)
+	// that is in it. Where they do not fit, or are too old, the oldest goes; one that is
+	// alone over the limit moves none aside. kept says how many of msgs are in the mailbox
+	// now, and lost how many messages went, of msgs and others: what the broker knows of.
+	// It may keep msgs' Data.
+	PutMail(ctx context.Context, user string, msgs []Message, front bool, limits MailboxLimits) (kept, lost int, err error)
 
 	// TakeMail empties the mailbox, and returns what was in it and is not too old, oldest
 	// first. Each message is returned to one caller.

@@ -259,6 +259,7 @@ func TestJoinReplayOverABrokerThatDeliversLate(t *testing.T) {
 func TestMemoryBrokerRefusesOptionsItCannotHonour(t *testing.T) {
 	for name, opts := range map[string]wschannels.MemoryBrokerOptions{
 		"history": {History: wschannels.HistoryLimits{Len: -1}}, "total": {HistoryBytes: -1}, "groups": {MaxGroups: -1},
+		"mailboxes": {MaxMailboxes: -1},
 	} {
 		if b, err := wschannels.NewMemoryBroker(&opts); !errors.Is(err, wschannels.ErrInvalidOption) || b != nil {
 			t.Errorf("%s: %v, %v, want ErrInvalidOption", name, b, err)

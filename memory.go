@@ -15,6 +15,7 @@ type MemoryBrokerOptions struct {
 	History      HistoryLimits // per group
 	HistoryBytes int           // of all groups together. 0: 256 MiB; the least recently written group goes first
 	MaxGroups    int           // with members or history. 0: 1,000,000; ErrTooManyGroups
+	MaxMailboxes int           // 0: 10,000; the one that was put into longest ago goes first
 }
 
 // maxBare is how many groups with neither members nor history are remembered, for
@@ -23,9 +24,12 @@ type MemoryBrokerOptions struct {
 const maxBare = 1 << 16
 
 // A MemoryBroker is a [Broker] within this process. Boxes that share one behave like
-// the nodes of a cluster. None of its methods waits for anything but a lock.
+// the nodes of a cluster. None of its methods waits for anything but a lock, and Request
+// for its answer.
 type MemoryBroker struct {
 	opts MemoryBrokerOptions
+	desk memoryDesk
+	post memoryPost
 
 	// mu guards what follows, and what topics say it guards. It is taken under a
 	// topic's mu, never around one.
@@ -73,11 +77,15 @@ func NewMemoryBroker(opts *MemoryBrokerOptions) (*MemoryBroker, error) {
 		return nil, badOption("MemoryBrokerOptions.HistoryBytes", "is negative")
 	case o.MaxGroups < 0:
 		return nil, badOption("MemoryBrokerOptions.MaxGroups", "is negative")
+	case o.MaxMailboxes < 0:
+		return nil, badOption("MemoryBrokerOptions.MaxMailboxes", "is negative")
 	}
 	o.History = limits
 	o.HistoryBytes = cmp.Or(o.HistoryBytes, 256<<20)
 	o.MaxGroups = cmp.Or(o.MaxGroups, 1_000_000)
-	return &MemoryBroker{opts: o, topics: make(map[string]*topic)}, nil
+	b := &MemoryBroker{opts: o, topics: make(map[string]*topic)}
+	b.post.max = cmp.Or(o.MaxMailboxes, 10_000)
+	return b, nil
 }
 
 // Publish is [Broker]'s.
@@ -205,6 +213,8 @@ func (b *MemoryBroker) Flush(ctx context.Context, groups ...string) error {
 
 // Close is [Broker]'s.
 func (b *MemoryBroker) Close(context.Context) error {
+	b.desk.close()
+	b.post.close()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true

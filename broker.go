@@ -113,11 +113,16 @@ type RequestBroker interface {
 	Request(ctx context.Context, address string, data []byte) ([]byte, error)
 }
 
-// A Listener hears requests. Hear does not block, and must not call the Broker. It, or
-// whoever it asks to, calls answer at most once, at any time, from any goroutine; answer
-// does not block. data may be kept, and must not be changed.
+// A Listener hears requests. Its methods do not block, and must not call the Broker.
 type Listener interface {
+	// Hear hands over a request. The listener, or whoever it asks to, calls answer at most
+	// once, at any time, from any goroutine; answer does not block. data may be kept, and
+	// must not be changed.
 	Hear(address string, data []byte, answer func(data []byte))
+
+	// Interrupted says that listening at address was broken, and works again: requests
+	// that were sent meanwhile may not have come.
+	Interrupted(address string)
 }
 
 // A MailboxBroker is a [Broker] that keeps messages for users who have no channel on any

@@ -29,6 +29,8 @@ func (e *memoryEar) Hear(address string, data []byte, answer func([]byte)) {
 	}
 }
 
+func (e *memoryEar) Interrupted(string) {}
+
 func memoryBroker(t *testing.T, opts *MemoryBrokerOptions) *MemoryBroker {
 	t.Helper()
 	b, err := NewMemoryBroker(opts)

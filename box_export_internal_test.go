@@ -36,3 +36,10 @@ func (h holdup) wake(time.Time) time.Time {
 	time.Sleep(time.Duration(h))
 	return time.Time{}
 }
+
+// PresenceKept returns of how many nodes and groups b keeps who is there.
+func PresenceKept(b *MemoryBroker) (nodes, groups int) {
+	b.presence.mu.Lock()
+	defer b.presence.mu.Unlock()
+	return len(b.presence.nodes), len(b.presence.groups)
+}

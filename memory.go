@@ -27,9 +27,10 @@ const maxBare = 1 << 16
 // the nodes of a cluster. None of its methods waits for anything but a lock, and Request
 // for its answer.
 type MemoryBroker struct {
-	opts MemoryBrokerOptions
-	desk memoryDesk
-	post memoryPost
+	opts     MemoryBrokerOptions
+	desk     memoryDesk
+	post     memoryPost
+	presence nodeTable
 
 	// mu guards what follows, and what topics say it guards. It is taken under a
 	// topic's mu, never around one.
@@ -222,6 +223,7 @@ func (b *MemoryBroker) Close(context.Context) error {
 	b.written.Init()
 	b.bare.Init()
 	b.named, b.bytes = 0, 0
+	b.presence.clear()
 	return nil
 }
 

@@ -158,7 +158,7 @@ func (o *Options) setDefaults() error {
 			return badOption("Options.Accept.OriginPatterns", fmt.Sprintf("has a malformed pattern %q", p))
 		}
 	}
-	if _, err := o.History.resolve(); err != nil {
+	if _, err := o.History.Resolve(); err != nil {
 		return err
 	}
 	o.Accept.OriginPatterns = slices.Clone(o.Accept.OriginPatterns)

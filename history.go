@@ -40,7 +40,9 @@ type HistoryOptions struct {
 	Since time.Time // only those created then or later
 }
 
-func (l HistoryLimits) resolve() (HistoryLimits, error) {
+// Resolve returns l with its defaults, for brokers that apply it, or an error if it is
+// invalid or the environment variable is.
+func (l HistoryLimits) Resolve() (HistoryLimits, error) {
 	switch {
 	case l.Bytes < 0:
 		return l, badOption("HistoryLimits.Bytes", "is negative")
@@ -80,7 +82,7 @@ func NewHistory(limits *HistoryLimits) (*History, error) {
 	if limits != nil {
 		l = *limits
 	}
-	l, err := l.resolve()
+	l, err := l.Resolve()
 	if err != nil {
 		return nil, err
 	}

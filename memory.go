@@ -70,7 +70,7 @@ func NewMemoryBroker(opts *MemoryBrokerOptions) (*MemoryBroker, error) {
 	if opts != nil {
 		o = *opts
 	}
-	limits, err := o.History.resolve()
+	limits, err := o.History.Resolve()
 	switch {
 	case err != nil:
 		return nil, err

@@ -34,6 +34,7 @@ type ChannelBox struct {
 	timers   timers
 	workers  *workers
 	counters counters
+	reporter reporter
 
 	phase atomic.Int32
 

@@ -43,6 +43,10 @@ var (
 	// answer: what they asked for may have been done, and then as a whole, or not.
 	ErrUnknownOutcome = errors.New("wschannels: outcome unknown")
 
+	// ErrNewOrder says, as the cause of a [LostError], that a group's order started anew:
+	// the engine lost its data, or went back to what it had some time ago.
+	ErrNewOrder = errors.New("wschannels: the order started anew")
+
 	// ErrNobody says that a request had no listener.
 	ErrNobody = errors.New("wschannels: nobody listens")
 )
@@ -214,6 +218,38 @@ func (e *PayloadError) summary() (s string, ok bool) {
 	}
 	return "", false
 }
+
+// LostError says that the members of a group on this node missed some of its messages:
+// they did not come, and the history did not have them.
+type LostError struct {
+	Group string
+	Epoch string
+
+	// Lost messages have places between From and To, both included. With ErrNewOrder both
+	// may be 0, and Lost too: how much of the order that ended did not come is not known.
+	From, To uint64
+	Lost     uint64
+
+	// Err is why the history was not asked, or could not answer; nil: it does not have
+	// them, as most often they were not saved.
+	Err error
+}
+
+func (e *LostError) Error() string {
+	var s string
+	if e.Lost > 0 {
+		s = fmt.Sprintf("wschannels: group %q missed %d messages between %d and %d", e.Group, e.Lost, e.From, e.To)
+	} else {
+		s = fmt.Sprintf("wschannels: group %q may have missed messages", e.Group)
+	}
+	if e.Err != nil {
+		s += ": " + strings.TrimPrefix(e.Err.Error(), "wschannels: ")
+	}
+	return s
+}
+
+// Unwrap returns the cause.
+func (e *LostError) Unwrap() error { return e.Err }
 
 // PanicError is a panic of the application's code that was recovered.
 type PanicError struct {

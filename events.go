@@ -36,6 +36,10 @@ type Events struct {
 	// OnError is called with what went wrong on a channel and no call returned: bad
 	// and limited messages in event mode, errors and panics of handlers and events,
 	// breaches of protocol, failed writes. Its own panics are only counted and logged.
+	//
+	// c is nil where no single channel is concerned: the box's OnError, not those of
+	// ChannelOptions, gets errors of the Broker, such as *[LostError], one at a time. If
+	// 256 of them wait, further ones are only counted, and a last one says how many.
 	OnError func(c *Channel, err error)
 }
 

@@ -257,12 +257,6 @@ func (b *ChannelBox) channelGone(c *Channel) {
 	}
 }
 
-// brokerFailed counts and logs an error of the Broker that no call returns.
-func (b *ChannelBox) brokerFailed(err error) {
-	b.counters.brokerErrors.Add(1)
-	b.logError("wschannels: Broker", err)
-}
-
 func (b *ChannelBox) logError(msg string, err error) { b.log(slog.LevelError, msg, err) }
 
 func (b *ChannelBox) log(level slog.Level, msg string, err error) {

@@ -47,7 +47,9 @@ type Stats struct {
 	// took CloseTimeout.
 	Unanswered uint64
 
-	BrokerErrors uint64 // errors of the Broker that no call returned; they are logged
+	BrokerErrors uint64 // errors of the Broker that no call returned; OnError and the log get them
+	Lost         uint64 // messages that members here missed; see [LostError]
+	LocalSends   uint64 // group sends that reached this box alone; see Options.LocalFallback
 
 	GroupsRefused  uint64 // joins and saved messages past MaxGroups or MaxGroupsPerChannel
 	HistoryEvicted uint64 // saved messages that made room or grew old; as HistoryBytes
@@ -58,7 +60,7 @@ type counters struct {
 	accepted, refused, badHandshakes, disconnected                 atomic.Uint64
 	slowClosed, expired, stale, unauthenticated, unanswered        atomic.Uint64
 	violations, tooLarge, timedOut, flooded, groupsRefused, panics atomic.Uint64
-	brokerErrors                                                   atomic.Uint64
+	brokerErrors, lost, localSends                                 atomic.Uint64
 }
 
 // end counts why a channel closes. fault says that it is the peer's, or the connection's.
@@ -106,6 +108,8 @@ func (b *ChannelBox) Stats() Stats {
 		Unanswered:      b.counters.unanswered.Load(),
 		GroupsRefused:   b.counters.groupsRefused.Load(),
 		BrokerErrors:    b.counters.brokerErrors.Load(),
+		Lost:            b.counters.lost.Load(),
+		LocalSends:      b.counters.localSends.Load(),
 	}
 	if m := b.engine.memory; m != nil {
 		bytes, evicted := m.historyCounts()

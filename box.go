@@ -89,6 +89,12 @@ type Options struct {
 	// that does. 0: 5 s.
 	BrokerTimeout time.Duration
 
+	// LocalFallback is for when the Broker cannot reach its engine: a group send reaches
+	// the members of this box at least ([SendResult].Local), and Join succeeds, for what
+	// is sent from now on. Else they are errors that match [ErrUnavailable] or
+	// [ErrUnknownOutcome].
+	LocalFallback bool
+
 	Node string // the start of the box's name among those of its Broker; see [ChannelBox.Node]
 
 	// Logger gets what OnError gets, without payloads: single bad messages at the level
@@ -131,6 +137,7 @@ func New(opts *Options) (*ChannelBox, error) {
 	b.rooms.max = b.opts.MaxGroups
 	b.rooms.counters = &b.counters
 	b.rooms.failed = b.brokerFailed
+	b.rooms.fallback = b.opts.LocalFallback
 	b.rooms.deflateFrom = deflateFrom(&b.opts.Accept)
 	b.users = newUsers(&b.opts, &b.timers, &b.counters.panics)
 	return b, nil
@@ -192,7 +199,8 @@ func (b *ChannelBox) Node() string { return b.node }
 // before anything live, without gap or duplicate; Join waits for room in c's queue, and
 // then until a quarter of it is free for what comes next, or ctx ends, and then c is not
 // a member. A Leave meanwhile ends the wait, too; the
-// error then matches [context.Canceled].
+// error then matches [context.Canceled]. With Options.LocalFallback, and the engine away,
+// c is a member all the same: nothing is replayed, and Position is zero.
 //
 // The name of a group has 1 to 255 bytes of UTF-8 without control characters, else the
 // error is [ErrInvalidGroup]. A channel that is not in the box is [ErrNoSuchChannel].
@@ -228,6 +236,12 @@ func (b *ChannelBox) Leave(ctx context.Context, c *Channel, group string) (Remov
 // is full is its SlowPolicy's to say, and the result's to tell. A payload that cannot
 // be encoded for some member is a *[PayloadError], and reaches nobody. A group without
 // members is no error.
+//
+// Over a Broker that is not in this process, GroupSend returns once the Broker has the
+// message and the members here, if any, had theirs. If ctx or BrokerTimeout ends that last
+// wait, the message is sent nevertheless, and the result has no counts. An error is for
+// the send as a whole. One that matches [ErrUnavailable] says that nobody gets it, one that
+// matches [ErrUnknownOutcome] that all do, or nobody; but see Options.LocalFallback.
 func (b *ChannelBox) GroupSend(ctx context.Context, group string, payload any, opts *SendOptions) (SendResult, error) {
 	if b.isShutDown() {
 		return SendResult{}, ErrClosed

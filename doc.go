@@ -65,7 +65,8 @@
 // and events. No lock is held while the application's code runs or a connection is
 // written or read. Inside the package locks are taken in this order, most often one at
 // a time: box, registry, users, group (of the broker, the broker's table, a history; then
-// the members'), channel, its queue; and the timers' at any time, around none.
+// the stream's, the members'), channel, its queue; and the timers', and those of what is
+// to be reported and caught up with, at any time, around none.
 //
 // # Contexts
 //

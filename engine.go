@@ -65,7 +65,7 @@ func (e *engine) publish(ctx context.Context, p *Publication) error {
 	if e.memory != nil {
 		return e.memory.Publish(ctx, p)
 	}
-	return e.call(ctx, errUnsure, func(ctx context.Context) error { return e.broker.Publish(ctx, p) })
+	return unsureIf(ctx, e.call(ctx, errUnsure, func(ctx context.Context) error { return e.broker.Publish(ctx, p) }))
 }
 
 func (e *engine) subscribe(ctx context.Context, group string, s Subscriber) error {
@@ -118,4 +118,15 @@ func (e *engine) flush(ctx context.Context, groups ...string) error {
 		return nil // nothing is saved
 	}
 	return e.call(ctx, errUnsure, func(ctx context.Context) error { return e.history.Flush(ctx, groups...) })
+}
+
+// unsureIf makes err, of a call that may have done something before ctx ended, say so.
+func unsureIf(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUnknownOutcome) {
+		return err
+	}
+	if !errors.Is(err, context.Cause(ctx)) && !errors.Is(err, ctx.Err()) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 }

@@ -1,6 +1,7 @@
 package wschannels
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -17,37 +18,40 @@ type fanout struct {
 	woken  awakening  // those that have just begun to write
 }
 
-// deliver queues p for every member.
-func (r *room) deliver(p *Publication) {
-	f := p.local
-	if f == nil || f.rooms != r.rooms {
-		f = new(fanout) // from another box, which has its own counts
-		if from := r.rooms.deflateFrom; from > 0 {
-			to := r.present(newExcept(p.Except))
-			f.forms.compress(p.Message, &to, from)
-		}
+// deliver queues p for every member. own says that f has p's forms, and whoever sent it
+// closes those that found no room. Without a Seq, p has no place in the order, and the
+// members that get it are returned.
+func (r *room) deliver(p *Publication, f *fanout, own bool) (to []uuid.UUID) {
+	if from := r.rooms.deflateFrom; !own && from > 0 { // from another box, which has its own counts
+		to := r.present(newExcept(p.Except))
+		f.forms.compress(p.Message, &to, from)
 	}
 	now := time.Now()
 	skip := newExcept(p.Except)
 	all := skip.empty()
 
 	r.mu.Lock()
-	if r.epoch != p.Epoch {
-		r.begin(p.Epoch)
+	frames := framer{m: p.Message, forms: &f.forms, place: r.envelopePlace(p)}
+	seq := p.Seq
+	if seq == 0 {
+		seq = math.MaxUint64 // it comes before nothing
+		to = make([]uuid.UUID, 0, len(r.members))
 	}
-	if r.prefix == nil && r.has.envelopes > 0 {
-		r.prefix = placePrefix(r.name, r.epoch)
-	}
-	frames := framer{m: p.Message, forms: &f.forms, place: place{r.prefix, p.Seq}}
 	for _, m := range r.members {
-		if p.Seq <= m.after {
+		if seq <= m.after {
 			continue // it was in what was replayed to it
 		}
 		if m.first == 0 {
 			m.first = p.Seq
 		}
+		if m.joining != nil {
+			m.joining.saw(r.epoch, p.Seq)
+		}
 		if !all && skip.has(m.c.id) {
 			continue
+		}
+		if p.Seq == 0 {
+			to = append(to, m.c.id)
 		}
 		fr := frames.frame(m.c)
 		switch {
@@ -55,7 +59,7 @@ func (r *room) deliver(p *Publication) {
 			m.c.queue.drop()
 			f.result.Dropped++
 		case m.joining != nil:
-			m.hold(fr, f)
+			m.hold(fr, f, p.Seq)
 		default:
 			f.offer(m.c, fr, now)
 		}
@@ -63,9 +67,24 @@ func (r *room) deliver(p *Publication) {
 	f.woken.done()
 	r.mu.Unlock()
 
-	if f != p.local && len(f.slow) > 0 {
+	if !own && len(f.slow) > 0 {
 		go f.closeSlow() // not here: the broker may hold its lock
 	}
+	return to
+}
+
+// envelopePlace returns p's place, for envelopes, once r is in p's order. r.mu is held.
+func (r *room) envelopePlace(p *Publication) place {
+	if p.Seq == 0 {
+		return place{prefix: groupPrefix(r.name)}
+	}
+	if r.epoch != p.Epoch {
+		r.begin(p.Epoch)
+	}
+	if r.prefix == nil && r.has.envelopes > 0 {
+		r.prefix = placePrefix(r.name, r.epoch)
+	}
+	return place{r.prefix, p.Seq}
 }
 
 // closeSlow closes the members that found no room.

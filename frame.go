@@ -86,16 +86,20 @@ func closePayload(code websocket.StatusCode, reason string) []byte {
 }
 
 // place says where in a group's order a message stands, for its envelope. The
-// prefix is the JSON text {"group":…,"epoch":…, and the zero place is no group.
+// prefix is the JSON text {"group":…,"epoch":…, without epoch if seq is 0: no place in
+// the order. The zero place is no group.
 type place struct {
 	prefix []byte
 	seq    uint64
 }
 
 func placePrefix(group, epoch string) []byte {
-	b := append([]byte(`{"group":`), quote(group)...)
-	b = append(append(b, `,"epoch":`...), quote(epoch)...)
-	return append(b, ',')
+	b := append(groupPrefix(group), `"epoch":`...)
+	return append(append(b, quote(epoch)...), ',')
+}
+
+func groupPrefix(group string) []byte {
+	return append(append([]byte(`{"group":`), quote(group)...), ',')
 }
 
 // envelope wraps the data of a message, as enveloped returned it, so that a client
@@ -126,10 +130,12 @@ func envelopeDeflated(at place, id uuid.UUID, deflated []byte) (b []byte, plain 
 
 // appendHead appends an envelope up to its data.
 func (at place) appendHead(b []byte, id uuid.UUID) []byte {
-	if at.seq == 0 {
+	if at.prefix == nil {
 		b = append(b, '{')
-	} else {
-		b = append(append(b, at.prefix...), `"seq":`...)
+	}
+	b = append(b, at.prefix...)
+	if at.seq != 0 {
+		b = append(b, `"seq":`...)
 		b = append(strconv.AppendUint(b, at.seq, 10), ',')
 	}
 	b = append(b, `"id":"`...)

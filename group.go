@@ -167,6 +167,10 @@ type SendResult struct {
 	Dropped int       // local members that missed it by SlowDropNewest, or whose type cannot carry it
 	Evicted int       // older messages that gave way to it by SlowDropOldest
 	Closed  int       // local members closed by it
+
+	// Local: the Broker could not be reached, and only members here got it, with neither
+	// Seq nor epoch in their envelopes. See Options.LocalFallback.
+	Local bool
 }
 
 // JoinOptions asks a join for saved messages.

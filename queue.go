@@ -328,3 +328,10 @@ type counts struct {
 	queued, queuedBytes      int64
 	sent, sentBytes, dropped uint64
 }
+
+// unheld lets go of f, which was held and need not be sent.
+func (q *queue) unheld(f *frame) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.unhold(f, true, false)
+}

@@ -19,6 +19,8 @@ type room struct {
 	subscribed bool
 	refs       int
 
+	stream *stream // nil: what the broker delivers is in order
+
 	// mu makes the group's order that of every member: whoever holds it queues one
 	// message for all. Nothing done under it blocks, writes or calls foreign code.
 	mu      sync.Mutex
@@ -48,7 +50,13 @@ type joining struct {
 	// order. The queue counts and limits what is held of all groups.
 	held []*frame
 
-	// Made when the join first waits: ends what it waits for.
+	resume *resume // if not nil: it continues what the channel has had elsewhere
+
+	wait *joinWait // made when the join first waits
+}
+
+// A joinWait ends what a join waits for.
+type joinWait struct {
 	ctx     context.Context
 	abandon context.CancelCauseFunc
 }
@@ -57,12 +65,12 @@ type joining struct {
 // calls it. A context may be the application's: nothing of it is called under r.mu.
 func (r *room) bounded(ctx context.Context, m *member) context.Context {
 	j := m.joining
-	if j.abandon != nil {
-		return j.ctx
+	if j.wait != nil {
+		return j.wait.ctx
 	}
 	ctx, abandon := context.WithCancelCause(ctx)
 	r.mu.Lock()
-	j.ctx, j.abandon = ctx, abandon
+	j.wait = &joinWait{ctx, abandon}
 	left := m.index < 0
 	r.mu.Unlock()
 	if left {
@@ -73,8 +81,8 @@ func (r *room) bounded(ctx context.Context, m *member) context.Context {
 
 // end lets go of the context.
 func (j *joining) end() {
-	if j.abandon != nil {
-		j.abandon(nil)
+	if j.wait != nil {
+		j.wait.abandon(nil)
 	}
 }
 
@@ -82,14 +90,27 @@ func (j *joining) end() {
 func (r *room) begin(epoch string) {
 	if r.epoch != "" {
 		for _, m := range r.members {
-			m.after = 0
+			m.after, m.first = 0, 0
+			if j := m.joining; j != nil && j.resume != nil {
+				j.resume.first = 0
+			}
 		}
 	}
 	r.epoch, r.prefix = epoch, nil
 }
 
+// restart starts an order, new or not, anew.
+func (r *room) restart(epoch string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.begin(epoch)
+}
+
+// forgetOrder is called when nobody is a member any more.
+func (r *room) forgetOrder() { r.restart("") }
+
 // hold keeps fr until the replay is done. r.mu is held.
-func (m *member) hold(fr *frame, f *fanout) {
+func (m *member) hold(fr *frame, f *fanout, seq uint64) {
 	policy := m.c.opts.Slow
 	out := m.c.queue.hold(fr)
 	for out == offeredFull && policy == SlowDropOldest && fr.size() <= m.c.opts.QueueBytes && len(m.joining.held) > 0 {
@@ -100,6 +121,7 @@ func (m *member) hold(fr *frame, f *fanout) {
 	switch {
 	case out == offered:
 		m.joining.held = append(m.joining.held, fr)
+		m.joining.holds(fr, m.room.epoch, seq)
 		f.result.Queued++
 	case out == offeredClosed: // nothing follows what it missed
 	case policy != SlowDisconnect:
@@ -122,7 +144,7 @@ func (j *joining) take() *frame {
 }
 
 // add makes c a member that holds what comes, until the replay is done.
-func (r *room) add(c *Channel, limit int) (*member, AddStatus, error) {
+func (r *room) add(c *Channel, limit int, opts *JoinOptions) (*member, AddStatus, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c.mu.Lock()
@@ -145,26 +167,36 @@ func (r *room) add(c *Channel, limit int) (*member, AddStatus, error) {
 		}
 	}
 	m := &member{c: c, room: r, index: len(r.members), joining: new(joining)}
+	if r.stream != nil && opts != nil && opts.ReplayAfter != nil {
+		m.joining.resume = &resume{after: *opts.ReplayAfter}
+	}
 	c.rooms = append(c.rooms, m)
 	r.members = append(r.members, m)
 	r.has.add(c, 1)
 	return m, ChannelAdded, nil
 }
 
-// replay queues the saved messages of page that came before the first live one, then
-// the live ones that m holds, and lets m live.
-func (r *room) replay(ctx context.Context, m *member, page HistoryPage) (JoinResult, error) {
+// place finds the moment of m's joining: the last message before the first live one that
+// m gets. The group was at p after m had become a member. See [stream].place.
+func (r *room) place(m *member, p Position, last bool) (at Position, whole, ok bool) {
+	if r.stream != nil {
+		return r.stream.place(m, p, last)
+	}
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.epoch == "" {
-		r.begin(page.Position.Epoch)
+		r.begin(p.Epoch)
 	}
-	at := page.Position // the moment of joining: the last message before the first live one
-	if m.first != 0 && m.first <= at.Seq {
-		at.Seq = m.first - 1
+	if m.first != 0 && m.first <= p.Seq {
+		p.Seq = m.first - 1
 	}
-	m.after = at.Seq
-	r.mu.Unlock()
+	m.after = p.Seq
+	return p, true, true
+}
 
+// replay queues the saved messages of page up to at, then the live ones that m holds, and
+// lets m live.
+func (r *room) replay(ctx context.Context, m *member, page HistoryPage, at Position) (JoinResult, error) {
 	res := JoinResult{Status: ChannelAdded, Position: at, Recovered: page.Complete}
 	var place place
 	if len(page.Messages) > 0 {
@@ -301,7 +333,9 @@ func (r *room) remove(m *member) (removed bool, abandon context.CancelCauseFunc)
 		for len(j.held) > 0 {
 			m.letGo()
 		}
-		abandon = j.abandon
+		if j.wait != nil {
+			abandon = j.wait.abandon
+		}
 	}
 	return true, abandon
 }

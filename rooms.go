@@ -19,19 +19,36 @@ type roomTable struct {
 
 	failed func(error) // if not nil: gets what went wrong with the broker, and no call returned
 
+	// Over a broker that is not in this process.
+	fallback bool // go on without the engine; see Options.LocalFallback
+	catchup  *catchup
+	echoes   echoes
+
 	mu     sync.Mutex // guards what follows, and the refs of every room
 	table  map[string]*room
 	closed bool
 }
 
 func newRoomTable(e *engine, codec Codec) *roomTable {
-	return &roomTable{engine: e, codec: codec, counters: new(counters), table: make(map[string]*room)}
+	rs := &roomTable{engine: e, codec: codec, counters: new(counters), table: make(map[string]*room)}
+	if !e.local() {
+		rs.catchup = newCatchup(rs)
+	}
+	return rs
 }
 
 // Deliver is the broker's way in.
 func (rs *roomTable) Deliver(p *Publication) {
-	if r := rs.get(p.Group); r != nil {
-		r.deliver(p)
+	switch r := rs.get(p.Group); {
+	case r == nil:
+	case r.stream != nil:
+		r.stream.hear(p)
+	default: // in order, and ours as it was sent
+		if f := p.local; f != nil && f.rooms == rs {
+			r.deliver(p, f, true)
+		} else {
+			r.deliver(p, new(fanout), false)
+		}
 	}
 }
 
@@ -42,14 +59,21 @@ func (rs *roomTable) get(name string) *room {
 }
 
 // Interrupted is the broker's, too.
-func (rs *roomTable) Interrupted(string) {}
+func (rs *roomTable) Interrupted(group string) {
+	if r := rs.get(group); r != nil && r.stream != nil {
+		r.stream.interrupted()
+	}
+}
 
 // Appear is the broker's, too.
 func (rs *roomTable) Appear(string, PresenceEntry) {}
 
 // Failed is the broker's, too.
-func (rs *roomTable) Failed(err error) {
-	if rs.failed != nil {
+func (rs *roomTable) Failed(err error) { rs.report(err) }
+
+// report has err told, if somebody listens. It blocks nobody.
+func (rs *roomTable) report(err error) {
+	if rs.failed != nil && err != nil {
 		rs.failed(err)
 	}
 }
@@ -67,6 +91,9 @@ func (rs *roomTable) acquire(name string) (*room, error) {
 			return nil, ErrTooManyGroups
 		}
 		r = &room{name: name, rooms: rs, turn: make(chan struct{}, 1)}
+		if !rs.engine.local() {
+			r.stream = &stream{room: r}
+		}
 		rs.table[name] = r
 	}
 	r.refs++
@@ -112,13 +139,15 @@ func (rs *roomTable) join(ctx context.Context, c *Channel, name string, opts *Jo
 		rs.release(r) // whoever has the turn tidies
 		return JoinResult{}, context.Cause(ctx)
 	}
-	m, status, err := rs.enter(ctx, r, c)
+	m, status, alone, err := rs.enter(ctx, r, c, opts)
 	<-r.turn
 	if err != nil || status == ChannelExists {
 		rs.left(r, r.len() == 0)
 		var at Position
-		if err == nil {
-			at, err = rs.engine.position(ctx, name)
+		if err == nil && !alone {
+			if at, err = rs.engine.position(ctx, name); err != nil && rs.fallsBack(ctx, err) {
+				at, err = Position{}, nil
+			}
 		}
 		return JoinResult{Status: status, Position: at}, err
 	}
@@ -127,15 +156,16 @@ func (rs *roomTable) join(ctx context.Context, c *Channel, name string, opts *Jo
 	if !rs.engine.local() || opts.replays() {
 		ctx = r.bounded(ctx, m)
 	}
-	page, err := rs.saved(ctx, name, opts)
+	var res JoinResult
+	if !alone {
+		res, alone, err = rs.welcome(ctx, m, opts)
+	}
+	if alone {
+		r.stream.unknown()
+		res, err = JoinResult{Status: ChannelAdded}, r.release(ctx, m, false)
+	}
 	if err == nil {
-		var res JoinResult
-		if res, err = r.replay(ctx, m, page); err == nil {
-			if opts != nil && opts.ReplayAfter != nil && opts.ReplayAfter.Seq > res.Position.Seq {
-				res.Recovered = false // it was still to come when c joined
-			}
-			return res, nil
-		}
+		return res, nil
 	}
 	r.leave(c, m)
 	if end := c.Err(); end != nil {
@@ -153,15 +183,81 @@ func (rs *roomTable) countRefusal(err error) {
 
 var errNilChannel = errors.New("wschannels: nil channel")
 
-// enter adds c to r, and subscribes to the group if need be. The turn is the caller's.
-func (rs *roomTable) enter(ctx context.Context, r *room, c *Channel) (*member, AddStatus, error) {
+// enter adds c to r, and subscribes to the group if need be; alone says that this had to
+// wait for the engine. The turn is the caller's.
+func (rs *roomTable) enter(ctx context.Context, r *room, c *Channel, opts *JoinOptions) (m *member, status AddStatus, alone bool, err error) {
 	if !r.subscribed {
-		if err := rs.engine.subscribe(ctx, r.name, rs); err != nil {
-			return nil, 0, err
+		alone = rs.fallback && r.len() > 0 // others wait for it
+		if !alone {
+			if err = rs.subscribe(ctx, r); err != nil {
+				if alone = rs.fallsBack(ctx, err); !alone {
+					return nil, 0, false, err
+				}
+			}
 		}
-		r.subscribed = true
 	}
-	return r.add(c, rs.perChannel)
+	m, status, err = r.add(c, rs.perChannel, opts)
+	return m, status, alone, err
+}
+
+// subscribe subscribes to r's group. The turn is the caller's.
+func (rs *roomTable) subscribe(ctx context.Context, r *room) error {
+	if r.stream != nil {
+		r.stream.opening()
+	}
+	err := rs.engine.subscribe(ctx, r.name, rs)
+	r.subscribed = err == nil
+	switch {
+	case r.stream == nil:
+	case err != nil:
+		r.stream.closed()
+	default:
+		r.stream.opened()
+	}
+	return err
+}
+
+// resubscribe subscribes to the group of r, if it has members that wait for that.
+func (rs *roomTable) resubscribe(ctx context.Context, r *room) (err error) {
+	rs.mu.Lock()
+	if rs.table[r.name] != r {
+		rs.mu.Unlock()
+		return nil
+	}
+	r.refs++
+	rs.mu.Unlock()
+	defer rs.release(r)
+	select {
+	case r.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-r.turn }()
+	if r.subscribed || r.len() == 0 {
+		return nil
+	}
+	return rs.subscribe(ctx, r)
+}
+
+// welcome replays to m what opts asks for, and lets it live; alone says that it has to do
+// without, as the engine is away.
+func (rs *roomTable) welcome(ctx context.Context, m *member, opts *JoinOptions) (res JoinResult, alone bool, err error) {
+	for try := 1; ; try++ {
+		page, err := rs.saved(ctx, m.room.name, opts)
+		if err != nil {
+			return JoinResult{}, rs.fallsBack(ctx, err), err
+		}
+		at, whole, ok := m.room.place(m, page.Position, try == 3)
+		if !ok {
+			continue // the room is further than the page
+		}
+		page.Complete = page.Complete && whole
+		res, err := m.room.replay(ctx, m, page, at)
+		if opts != nil && opts.ReplayAfter != nil && opts.ReplayAfter.Seq > res.Position.Seq {
+			res.Recovered = false // it was still to come when c joined
+		}
+		return res, false, err
+	}
 }
 
 // saved returns what opts wants replayed, and the group's position.
@@ -208,11 +304,18 @@ func (rs *roomTable) left(r *room, empty bool) {
 // tidy releases r, and unsubscribes it first if nobody is in it.
 func (rs *roomTable) tidy(r *room) {
 	r.turn <- struct{}{}
-	if r.subscribed && r.len() == 0 {
+	empty := r.len() == 0
+	if empty && r.stream != nil {
+		r.stream.closed() // whoever waits for it need not wait for the broker
+	}
+	if empty && r.subscribed {
 		err := rs.engine.unsubscribe(context.Background(), r.name, rs)
 		r.subscribed = err != nil // and nobody listens to it
-		if err != nil && !errors.Is(err, ErrClosed) && rs.failed != nil {
-			rs.failed(err)
+		if err != nil && !errors.Is(err, ErrClosed) {
+			rs.report(err)
+		}
+		if r.subscribed && r.stream != nil {
+			r.stream.opened()
 		}
 	}
 	<-r.turn
@@ -249,38 +352,9 @@ func (rs *roomTable) all() []*room {
 
 func (rs *roomTable) close() {
 	rs.mu.Lock()
-	defer rs.mu.Unlock()
 	rs.closed = true
-}
-
-// send sends payload to the group called name.
-func (rs *roomTable) send(ctx context.Context, name string, payload any, opts *SendOptions) (SendResult, error) {
-	switch {
-	case !validName(name):
-		return SendResult{}, ErrInvalidGroup
-	case ctx.Err() != nil:
-		return SendResult{}, context.Cause(ctx)
+	rs.mu.Unlock()
+	if rs.catchup != nil {
+		rs.catchup.close()
 	}
-	t, data, err := canonical(rs.codec, payload)
-	if err != nil {
-		return SendResult{}, counted(err, &rs.counters.panics)
-	}
-	p := &Publication{Message: newMessage(name, t, data, rs.codec), local: &fanout{rooms: rs}}
-	if opts != nil {
-		p.Save, p.Except = opts.SaveHistory, opts.Except
-	}
-	f := p.local
-	if r := rs.get(name); r != nil {
-		to := r.present(newExcept(p.Except))
-		if f.forms, err = prepare(rs.codec, payload, p.Message, &to, rs.deflateFrom); err != nil {
-			return SendResult{}, counted(err, &rs.counters.panics)
-		}
-	}
-	defer f.closeSlow() // also if it fails after it delivered
-	if err = rs.engine.publish(ctx, p); err != nil {
-		rs.countRefusal(err)
-		return SendResult{}, err
-	}
-	f.result.ID, f.result.Seq, f.result.Saved = p.ID, p.Seq, p.Saved
-	return f.result, nil
 }

@@ -1,0 +1,342 @@
+package wschannels
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+)
+
+// How streams catch up.
+const (
+	catchupWorkers = 16 // at a time
+	catchupSoon    = 50 * time.Millisecond
+	catchupLate    = 2 * time.Second // between tries while the engine is away
+)
+
+// A catchup asks the history for what streams have missed, and subscribes those that
+// could not: a few at a time, those with held messages first. What fails as the engine is
+// away is tried again, a few every now and then, until something works.
+type catchup struct {
+	rooms *roomTable
+	ctx   context.Context // ends with the box
+	stop  context.CancelFunc
+
+	mu      sync.Mutex // guards what follows; taken around no other lock
+	urgent  list.List  // of *stream
+	calm    list.List
+	later   map[*stream]struct{}
+	workers int
+	again   *time.Timer // if later is not empty
+	wait    time.Duration
+	closed  bool
+}
+
+// An errand is a stream's place in the catchup.
+type errand struct {
+	state errandState
+	in    *list.List // if waiting
+	place *list.Element
+	again bool // if running: once more
+}
+
+type errandState uint8
+
+const (
+	errandNone errandState = iota
+	errandWaiting
+	errandRunning
+	errandLater
+)
+
+func newCatchup(rs *roomTable) *catchup {
+	c := &catchup{rooms: rs, later: make(map[*stream]struct{})}
+	c.ctx, c.stop = context.WithCancel(context.Background())
+	return c
+}
+
+// add has s looked after.
+func (c *catchup) add(s *stream, urgent bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := &s.errand
+	switch {
+	case c.closed:
+		return
+	case e.state == errandRunning:
+		e.again = true
+		return
+	case e.state == errandLater:
+		delete(c.later, s)
+	case e.state == errandWaiting && (!urgent || e.in == &c.urgent):
+		return
+	case e.state == errandWaiting:
+		e.in.Remove(e.place)
+	}
+	to := &c.calm
+	if urgent {
+		to = &c.urgent
+	}
+	c.queue(s, to)
+	c.staff()
+}
+
+// queue puts s in line. c.mu is held.
+func (c *catchup) queue(s *stream, to *list.List) {
+	s.errand = errand{state: errandWaiting, in: to, place: to.PushBack(s)}
+}
+
+// staff starts as many workers as there is work for. c.mu is held.
+func (c *catchup) staff() {
+	for n := c.urgent.Len() + c.calm.Len(); n > 0 && c.workers < catchupWorkers; n-- {
+		c.workers++
+		go c.work()
+	}
+}
+
+// drop forgets s.
+func (c *catchup) drop(s *stream) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	switch e := &s.errand; e.state {
+	case errandWaiting:
+		e.in.Remove(e.place)
+		*e = errand{}
+	case errandLater:
+		delete(c.later, s)
+		*e = errand{}
+	case errandRunning:
+		e.again = false
+	}
+}
+
+// close ends everything.
+func (c *catchup) close() {
+	c.stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	c.urgent.Init()
+	c.calm.Init()
+	clear(c.later)
+	if c.again != nil {
+		c.again.Stop()
+	}
+}
+
+func (c *catchup) work() {
+	for s := c.next(); s != nil; s = c.next() {
+		c.done(s, c.rooms.catchUp(c.ctx, s))
+	}
+}
+
+// next returns the next stream to look after, nil if there is none.
+func (c *catchup) next() *stream {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	from := &c.urgent
+	if from.Len() == 0 {
+		from = &c.calm
+	}
+	if from.Len() == 0 {
+		c.workers--
+		return nil
+	}
+	s := from.Remove(from.Front()).(*stream)
+	s.errand = errand{state: errandRunning}
+	return s
+}
+
+// done sorts s by what came of it.
+func (c *catchup) done(s *stream, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	again := s.errand.again
+	s.errand = errand{}
+	switch {
+	case c.closed:
+	case again:
+		c.queue(s, &c.urgent)
+	case err != nil:
+		s.errand.state = errandLater
+		c.later[s] = struct{}{}
+		if c.again == nil {
+			c.wait = min(catchupLate, max(catchupSoon, 2*c.wait))
+			c.again = time.AfterFunc(c.wait, c.retry)
+		}
+	default: // it works again
+		c.wait = 0
+		c.resume(len(c.later))
+	}
+}
+
+// retry tries a few again.
+func (c *catchup) retry() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.again = nil
+	if !c.closed {
+		c.resume(catchupWorkers)
+	}
+}
+
+// resume puts up to n of those that are to be tried later in line. c.mu is held.
+func (c *catchup) resume(n int) {
+	for s := range c.later {
+		if n == 0 {
+			break
+		}
+		n--
+		delete(c.later, s)
+		c.queue(s, &c.calm)
+	}
+	c.staff()
+}
+
+// catchUp looks after s once. An error says that it is to be tried again.
+func (rs *roomTable) catchUp(ctx context.Context, s *stream) error {
+	if err := rs.resubscribe(ctx, s.room); err != nil {
+		return err
+	}
+	wait := catchupSoon
+	for {
+		err := s.fill(ctx)
+		if err != errTryAgain {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+			wait = min(time.Second, 2*wait)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+var (
+	errTryAgain = errors.New("wschannels: the history may know more soon")
+	errTooOld   = errors.New("wschannels: the history is behind")
+)
+
+// fill asks the history for what s is missing, and delivers what is to be had.
+func (s *stream) fill(ctx context.Context) error {
+	rs := s.room.rooms
+	s.mu.Lock()
+	if s.state != streamOpen || len(s.held) == 0 && !s.behind && s.at.Epoch != "" {
+		s.mu.Unlock()
+		return nil
+	}
+	round, after, behind := s.round, s.at, s.behind
+	until := time.Now().Add(rs.engine.timeout)
+	if len(s.held) > 0 {
+		until = s.heldSince.Add(rs.engine.timeout)
+	}
+	s.behind = false
+	s.mu.Unlock()
+
+	var page HistoryPage
+	box := ctx
+	ctx, cancel := context.WithDeadlineCause(ctx, until, errSilent)
+	defer cancel()
+	err := context.Cause(ctx) // it waited for too long to be asked
+	switch {
+	case err != nil:
+	case after.Epoch == "":
+		page.Position, err = rs.engine.position(ctx, s.room.name)
+	default:
+		page, err = rs.engine.saved(ctx, s.room.name, &HistoryOptions{After: &after})
+	}
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.round != round || s.state != streamOpen || box.Err() != nil {
+		return nil
+	}
+	if err == nil && s.hasEnded(page.Position.Epoch) {
+		err = errTooOld
+	}
+	if err == nil && after.Epoch != "" {
+		if err = s.merge(page, after, behind); err == nil {
+			s.tell(nil)
+			s.settle()
+			return nil
+		}
+	}
+	s.behind = s.behind || behind
+	switch {
+	case err == nil:
+		s.locate(page.Position)
+		return nil
+	case len(s.held) == 0:
+		return err // no hurry
+	case time.Now().Before(until) && (err == errTooOld || errors.Is(err, ErrUnavailable)):
+		return errTryAgain
+	}
+	s.giveUp(err)
+	return nil
+}
+
+// locate says where s is, if that was not known. s.mu is held.
+func (s *stream) locate(p Position) {
+	if s.at.Epoch == "" {
+		s.at = p
+		s.located()
+	}
+}
+
+// merge delivers, in order, what page and s have. What neither has, and page would have,
+// is lost. An error says that the page does not reach what s has. s.mu is held.
+//
+// What came after the subscription worked again comes by itself: if something is held,
+// the page is for what is before that. Else it is for all up to its position.
+func (s *stream) merge(page HistoryPage, after Position, behind bool) error {
+	end := page.Position
+	switch {
+	case end.Epoch != s.at.Epoch:
+		for len(s.held) > 0 && s.held[0].Epoch == s.at.Epoch {
+			s.leap(s.take())
+		}
+		s.renew(end.Epoch)
+	case end.Seq < after.Seq:
+		s.goBack(end)
+	}
+	saved := page.Messages
+	whole := behind && len(s.held) == 0
+	for {
+		s.drain()
+		i := slices.IndexFunc(saved, func(m Message) bool { return m.Seq > s.at.Seq })
+		if i < 0 {
+			i = len(saved)
+		}
+		saved = saved[i:]
+		hold := len(s.held) > 0 && s.held[0].Epoch == s.at.Epoch
+		switch {
+		case len(saved) > 0 && (hold && saved[0].Seq < s.held[0].Seq || whole):
+			s.leap(&Publication{Message: saved[0], Epoch: end.Epoch, Save: true, Saved: true})
+		case hold && s.held[0].Seq <= end.Seq+1:
+			s.leap(s.take())
+		case len(s.held) > 0:
+			return errTooOld
+		default:
+			if whole {
+				s.lose(end.Seq)
+			}
+			return nil
+		}
+	}
+}
+
+// goBack goes on from p, where the engine has gone back to: what comes next is new,
+// although its Seq was there before. s.mu is held.
+func (s *stream) goBack(p Position) {
+	s.tell(nil)
+	s.loss = LostError{Epoch: p.Epoch}
+	s.tell(ErrNewOrder)
+	s.at = p
+	s.room.restart(p.Epoch)
+}

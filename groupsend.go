@@ -1,0 +1,217 @@
+package wschannels
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// send sends payload to the group called name.
+func (rs *roomTable) send(ctx context.Context, name string, payload any, opts *SendOptions) (SendResult, error) {
+	switch {
+	case !validName(name):
+		return SendResult{}, ErrInvalidGroup
+	case ctx.Err() != nil:
+		return SendResult{}, context.Cause(ctx)
+	}
+	t, data, err := canonical(rs.codec, payload)
+	if err != nil {
+		return SendResult{}, counted(err, &rs.counters.panics)
+	}
+	p := &Publication{Message: newMessage(name, t, data, rs.codec)}
+	if opts != nil {
+		p.Save, p.Except = opts.SaveHistory, opts.Except
+	}
+	f := &fanout{rooms: rs}
+	r := rs.get(name)
+	if r != nil {
+		to := r.present(newExcept(p.Except))
+		if f.forms, err = prepare(rs.codec, payload, p.Message, &to, rs.deflateFrom); err != nil {
+			return SendResult{}, counted(err, &rs.counters.panics)
+		}
+	}
+	defer f.closeSlow() // also if it fails after it delivered
+	f.result.ID = p.ID
+	if !rs.engine.local() {
+		err = rs.sendOver(ctx, r, p, f)
+	} else {
+		p.local = f
+		err = rs.engine.publish(ctx, p)
+		f.result.Seq, f.result.Saved = p.Seq, p.Saved
+	}
+	if err != nil {
+		rs.countRefusal(err)
+		return SendResult{}, err
+	}
+	return f.result, nil
+}
+
+// sendOver publishes p, which comes back to r, if that is subscribed, and then waits for
+// it, so that f has its counts.
+func (rs *roomTable) sendOver(ctx context.Context, r *room, p *Publication, f *fanout) error {
+	p.Except = slices.Clone(p.Except) // the broker may keep it
+	message, except := p.Message, p.Except
+	w := &sending{id: p.ID, fanout: f, done: make(chan struct{})}
+	if r != nil {
+		r.stream.expect(w)
+	}
+	err := rs.engine.publish(ctx, p)
+	if err == nil {
+		f.result.Seq, f.result.Saved = p.Seq, p.Saved
+		if r != nil {
+			r.stream.await(ctx, w, Position{Epoch: p.Epoch, Seq: p.Seq})
+		}
+		return nil
+	}
+	if r == nil {
+		r = rs.get(message.Group)
+	}
+	unsure := errors.Is(err, ErrUnknownOutcome)
+	here := rs.fallsBack(ctx, err)
+	came := r != nil && r.stream.finish(w, &Publication{Message: message, Except: except}, unsure, here)
+	switch {
+	case came && (unsure || here):
+		f.result.Seq, f.result.Saved = w.came.Seq, w.saved
+		return nil // the outcome is known
+	case !here:
+		return err
+	}
+	rs.counters.localSends.Add(1)
+	f.result.Local = true
+	return nil
+}
+
+// fallsBack reports whether what failed with err may go on without the engine.
+func (rs *roomTable) fallsBack(ctx context.Context, err error) bool {
+	if !rs.fallback || errors.Is(ctx.Err(), context.Canceled) {
+		return false
+	}
+	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUnknownOutcome) || errors.Is(ctx.Err(), context.DeadlineExceeded)
+}
+
+// A sending is a message of this box's on its way through the broker and back.
+type sending struct {
+	id     uuid.UUID
+	fanout *fanout
+	done   chan struct{} // closed when it has come back, or will not
+
+	// Guarded by the stream's mu.
+	finished bool
+	sent     Position // once the broker has taken it
+	came     Position // once it has come back
+	saved    bool
+}
+
+// finish ends the wait. The stream's mu is held.
+func (w *sending) finish() {
+	if !w.finished {
+		w.finished = true
+		close(w.done)
+	}
+}
+
+// expect has w's fan-out used when the message comes.
+func (s *stream) expect(w *sending) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != streamOpen {
+		w.finish() // it may come, or not
+	}
+	if s.own == nil {
+		s.own = make(map[uuid.UUID]*sending)
+	}
+	s.own[w.id] = w
+}
+
+// await waits until w, which has been published at p, has been delivered here.
+func (s *stream) await(ctx context.Context, w *sending, p Position) {
+	s.mu.Lock()
+	w.sent = p
+	if s.passed(p) {
+		w.finish()
+	}
+	wait := !w.finished
+	s.mu.Unlock()
+	if wait {
+		late := time.NewTimer(s.room.rooms.engine.timeout)
+		defer late.Stop()
+		select {
+		case <-w.done:
+		case <-ctx.Done():
+		case <-late.C:
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.own, w.id)
+}
+
+// finish ends w, which could not be published, and reports whether it has come back all
+// the same. If not, and here, p goes to the members, and not again to them if unsure says
+// that it may still come.
+func (s *stream) finish(w *sending, p *Publication, unsure, here bool) (came bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.own, w.id)
+	if w.came.Seq > 0 || !here {
+		return w.came.Seq > 0
+	}
+	p.Seq = 0 // no place in the order
+	to := s.room.deliver(p, w.fanout, true)
+	if unsure {
+		s.room.rooms.echoes.expect(p.ID, to)
+	}
+	return false
+}
+
+// How many messages that reached only this box are remembered, and who got them.
+const (
+	maxEchoes   = 1024
+	maxEchoedTo = 1 << 16 // of all together, if they are more than one
+)
+
+// Echoes are messages that reached the members of this box, and whose copies may come all
+// the same: then they are for the others alone.
+type echoes struct {
+	mu    sync.Mutex // guards what follows; taken around no other lock
+	had   map[uuid.UUID][]uuid.UUID
+	order []uuid.UUID
+	total int // IDs in had
+}
+
+func (e *echoes) expect(id uuid.UUID, had []uuid.UUID) {
+	if len(had) == 0 {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.had == nil {
+		e.had = make(map[uuid.UUID][]uuid.UUID)
+	}
+	for len(e.order) > 0 && (len(e.order) >= maxEchoes || e.total+len(had) > maxEchoedTo) {
+		e.forget(0)
+	}
+	e.had[id], e.order = had, append(e.order, id)
+	e.total += len(had)
+}
+
+// take returns who has had the message of that ID.
+func (e *echoes) take(id uuid.UUID) (had []uuid.UUID, ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if had, ok = e.had[id]; ok {
+		e.forget(slices.Index(e.order, id))
+	}
+	return had, ok
+}
+
+func (e *echoes) forget(i int) {
+	id := e.order[i]
+	e.total -= len(e.had[id])
+	delete(e.had, id)
+	e.order = slices.Delete(e.order, i, i+1)
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -211,4 +212,19 @@ func scriptTexts(epoch string, from, to int) []string {
 		s = append(s, epoch+n)
 	}
 	return s
+}
+
+// A latePage is a scriptBroker whose first page arrives late.
+type latePage struct {
+	*scriptBroker
+	gate  chan struct{}
+	asked atomic.Bool
+}
+
+func (b *latePage) History(ctx context.Context, group string, opts *wschannels.HistoryOptions) (wschannels.HistoryPage, error) {
+	page, err := b.scriptBroker.History(ctx, group, opts)
+	if !b.asked.Swap(true) {
+		<-b.gate
+	}
+	return page, err
 }

@@ -43,3 +43,21 @@ func PresenceKept(b *MemoryBroker) (nodes, groups int) {
 	defer b.presence.mu.Unlock()
 	return len(b.presence.nodes), len(b.presence.groups)
 }
+
+// PendingSends returns how many group sends wait for their copies.
+func PendingSends(b *ChannelBox) (n int) {
+	for _, r := range b.rooms.all() {
+		r.stream.mu.Lock()
+		n += len(r.stream.own)
+		r.stream.mu.Unlock()
+	}
+	return n
+}
+
+// CatchingUp returns how many groups have something to catch up with, or to be subscribed.
+func CatchingUp(b *ChannelBox) int {
+	c := b.rooms.catchup
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.urgent.Len() + c.calm.Len() + len(c.later) + c.workers
+}

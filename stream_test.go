@@ -341,4 +341,3 @@ func TestExceptHoldsBehindAHole(t *testing.T) {
 		s.wantLost()
 	})
 }
-

@@ -28,7 +28,7 @@ var (
 	_ [4]RemoveStatus = [...]RemoveStatus{ChannelRemoved, GroupRemoved, ChannelNotMember, NoSuchGroup}
 	_ []error         = []error{ErrClosed, ErrExpired, ErrStale, ErrSlowConsumer, ErrRateLimited, ErrUnauthorized,
 		ErrTooLarge, ErrInvalidGroup, ErrTooManyGroups, ErrTooManyChannels, ErrNoSuchChannel, ErrDuplicateID,
-		&CloseError{}, &PayloadError{}, &PanicError{}}
+		ErrUnavailable, ErrUnknownOutcome, ErrNewOrder, &CloseError{}, &PayloadError{}, &PanicError{}, &LostError{}}
 
 	_ func(string) (PayloadType, error)                                                        = ParsePayloadType
 	_ func(Conn, *ChannelOptions) (*Channel, error)                                            = NewChannel
@@ -148,6 +148,7 @@ var (
 		Channel: ChannelOptions{}, Accept: websocket.AcceptOptions{}, Events: Events{}, History: HistoryLimits{},
 		HistoryTotalBytes: int(1), MailboxBytes: int(1), MailboxTTL: time.Second, MaxMailboxes: int(1),
 		MaxChannels: int(1), MaxGroupsPerChannel: int(1), MaxGroups: int(1), Broker: Broker(nil), Logger: (*slog.Logger)(nil),
+		LocalFallback: true,
 	}
 	_ = Events{
 		OnConnect:    func(context.Context, *Channel) error { return nil },
@@ -162,10 +163,11 @@ var (
 		SlowClosed: uint64(0), Expired: uint64(0), Stale: uint64(0), RateLimited: uint64(0), Invalid: uint64(0), Panics: uint64(0),
 		BadHandshakes: uint64(0), Violations: uint64(0), TooLarge: uint64(0), TimedOut: uint64(0), Flooded: uint64(0),
 		Unauthenticated: uint64(0), Unanswered: uint64(0), GroupsRefused: uint64(0), HistoryEvicted: uint64(0), BrokerErrors: uint64(0),
+		Lost: uint64(0), LocalSends: uint64(0),
 	}
 	_ = SendOptions{SaveHistory: true, Except: []uuid.UUID(nil)}
 	_ = SendResult{
-		ID: uuid.UUID{}, Seq: uint64(0), Saved: true, Queued: int(0), Waiting: int(0), Dropped: int(0), Evicted: int(0), Closed: int(0),
+		ID: uuid.UUID{}, Seq: uint64(0), Saved: true, Queued: int(0), Waiting: int(0), Dropped: int(0), Evicted: int(0), Closed: int(0), Local: true,
 	}
 	_ = JoinOptions{ReplayLast: int(0), ReplayAfter: &Position{Epoch: "", Seq: uint64(0)}}
 	_ = JoinResult{Status: ChannelAdded, Position: Position{}, Replayed: int(0), Recovered: true}
@@ -174,6 +176,7 @@ var (
 	_ = RateLimitOptions{Key: func(*http.Request) string { return "" }, MaxKeys: int(0)}
 	_ = CloseError{Code: StatusStale, Reason: "", Remote: true, Err: error(nil)}
 	_ = PayloadError{Op: "", Type: JSON, Data: []byte(nil), Err: error(nil)}
+	_ = LostError{Group: "", Epoch: "", From: uint64(0), To: uint64(0), Lost: uint64(0), Err: error(nil)}
 	_ = PanicError{Value: any(nil), Stack: []byte(nil)}
 )
 

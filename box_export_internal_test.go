@@ -61,3 +61,11 @@ func CatchingUp(b *ChannelBox) int {
 	defer c.mu.Unlock()
 	return c.urgent.Len() + c.calm.Len() + len(c.later) + c.workers
 }
+
+// Echoes returns how many messages b remembers that reached it alone.
+func Echoes(b *ChannelBox) int {
+	e := &b.rooms.echoes
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.had)
+}

@@ -39,7 +39,8 @@ type errand struct {
 	state errandState
 	in    *list.List // if waiting
 	place *list.Element
-	again bool // if running: once more
+	again bool // if running: once more,
+	now   bool // even if it fails
 }
 
 type errandState uint8
@@ -66,7 +67,7 @@ func (c *catchup) add(s *stream, urgent bool) {
 	case c.closed:
 		return
 	case e.state == errandRunning:
-		e.again = true
+		e.again, e.now = true, e.now || urgent
 		return
 	case e.state == errandLater:
 		delete(c.later, s)
@@ -111,7 +112,7 @@ func (c *catchup) drop(s *stream) {
 		delete(c.later, s)
 		*e = errand{}
 	case errandRunning:
-		e.again = false
+		e.again, e.now = false, false
 	}
 }
 
@@ -156,7 +157,7 @@ func (c *catchup) next() *stream {
 func (c *catchup) done(s *stream, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	again := s.errand.again
+	again := s.errand.again && (err == nil || s.errand.now)
 	s.errand = errand{}
 	switch {
 	case c.closed:

@@ -236,11 +236,14 @@ type LostError struct {
 }
 
 func (e *LostError) Error() string {
-	var s string
-	if e.Lost > 0 {
-		s = fmt.Sprintf("wschannels: group %q missed %d messages between %d and %d", e.Group, e.Lost, e.From, e.To)
-	} else {
-		s = fmt.Sprintf("wschannels: group %q may have missed messages", e.Group)
+	s := fmt.Sprintf("wschannels: group %q ", e.Group)
+	switch {
+	case e.Lost == 0:
+		s += "may have missed messages"
+	case e.From == e.To:
+		s += fmt.Sprintf("missed message %d", e.From)
+	default:
+		s += fmt.Sprintf("missed %d messages between %d and %d", e.Lost, e.From, e.To)
 	}
 	if e.Err != nil {
 		s += ": " + strings.TrimPrefix(e.Err.Error(), "wschannels: ")

@@ -133,14 +133,21 @@ func (rs *roomTable) join(ctx context.Context, c *Channel, name string, opts *Jo
 		defer context.AfterFunc(c.ctx, func() { cancel(c.Err()) })()
 		ctx = inner
 	}
-	select {
-	case r.turn <- struct{}{}:
-	case <-ctx.Done():
-		rs.release(r) // whoever has the turn tidies
-		return JoinResult{}, context.Cause(ctx)
+	var m *member
+	var status AddStatus
+	alone := r.stream != nil && r.stream.trying.Load()
+	if alone { // and whoever tries has the turn, perhaps for long
+		m, status, err = r.add(c, rs.perChannel, opts)
+	} else {
+		select {
+		case r.turn <- struct{}{}:
+		case <-ctx.Done():
+			rs.release(r) // whoever has the turn tidies
+			return JoinResult{}, context.Cause(ctx)
+		}
+		m, status, alone, err = rs.enter(ctx, r, c, opts)
+		<-r.turn
 	}
-	m, status, alone, err := rs.enter(ctx, r, c, opts)
-	<-r.turn
 	if err != nil || status == ChannelExists {
 		rs.left(r, r.len() == 0)
 		var at Position
@@ -236,6 +243,8 @@ func (rs *roomTable) resubscribe(ctx context.Context, r *room) (err error) {
 	if r.subscribed || r.len() == 0 {
 		return nil
 	}
+	r.stream.trying.Store(true)
+	defer r.stream.trying.Store(false)
 	return rs.subscribe(ctx, r)
 }
 
@@ -317,6 +326,9 @@ func (rs *roomTable) tidy(r *room) {
 		if r.subscribed && r.stream != nil {
 			r.stream.opened()
 		}
+	}
+	if empty && r.stream != nil && r.len() > 0 {
+		r.stream.unknown() // somebody came who did not wait for the turn
 	}
 	<-r.turn
 	rs.release(r)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -23,6 +24,8 @@ var errHeldFull = errors.New("wschannels: too many messages came meanwhile")
 // is held until the history has been asked for what is missing; see catchup.go.
 type stream struct {
 	room *room
+
+	trying atomic.Bool // the catchup tries to subscribe, on behalf of members that could not
 
 	// mu makes deliveries one after another; it is taken before the room's mu. Nothing
 	// done under it blocks or calls foreign code.

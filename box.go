@@ -31,6 +31,7 @@ type ChannelBox struct {
 	rooms    *roomTable
 	registry *Registry
 	users    *users
+	presence *presenceTable // nil without Options.Presence
 	timers   timers
 	workers  *workers
 	counters counters
@@ -97,6 +98,11 @@ type Options struct {
 
 	Node string // the start of the box's name among those of its Broker; see [ChannelBox.Node]
 
+	// Presence records on all nodes who is in which group, for [ChannelBox.Presence] and
+	// Events.OnPresence. It needs a Broker that is a [PresenceBroker], which is told of
+	// each join and each leave. Nil: it is not recorded.
+	Presence *PresenceOptions
+
 	// Logger gets what OnError gets, without payloads: single bad messages at the level
 	// Debug, connections that broke at Info, the rest at Warn. Nil: silent.
 	Logger *slog.Logger
@@ -140,6 +146,13 @@ func New(opts *Options) (*ChannelBox, error) {
 	b.rooms.fallback = b.opts.LocalFallback
 	b.rooms.deflateFrom = deflateFrom(&b.opts.Accept)
 	b.users = newUsers(&b.opts, &b.timers, &b.counters.panics)
+	if b.opts.Presence != nil {
+		if b.engine.presence == nil {
+			return nil, badOption("Options.Presence", "needs a Broker that is a PresenceBroker")
+		}
+		b.presence = newPresenceTable(b)
+		b.rooms.presence = b.presence
+	}
 	return b, nil
 }
 
@@ -169,6 +182,14 @@ func (o *Options) setDefaults() error {
 	if _, err := o.History.Resolve(); err != nil {
 		return err
 	}
+	presence, err := o.Presence.resolve()
+	switch {
+	case err != nil:
+		return err
+	case presence == nil && o.Events.OnPresence != nil:
+		return badOption("Options.Events.OnPresence", "needs Options.Presence")
+	}
+	o.Presence = presence
 	o.Accept.OriginPatterns = slices.Clone(o.Accept.OriginPatterns)
 	o.Accept.Subprotocols = slices.Clone(o.Accept.Subprotocols)
 	o.MailboxBytes = cmp.Or(o.MailboxBytes, 64<<10)

@@ -149,8 +149,10 @@ type MailboxLimits struct {
 // A PresenceBroker is a [Broker] that knows who is in a group on all nodes. What a node
 // said is true for as long as its lease runs: a node that dies is gone when that ends.
 type PresenceBroker interface {
-	// Renew says that node lives for lease from now on, and returns all nodes that do,
-	// node included. What nodes have said whose lease has ended goes, in time.
+	// Renew says that node lives for lease from now on, be that longer or shorter than
+	// before, and returns all nodes that do, node included. What nodes have said whose
+	// lease has ended goes, in time. A node renews before it says anything, and says
+	// everything again after its lease has ended.
 	Renew(ctx context.Context, node string, lease time.Duration) (alive []string, err error)
 
 	// SetPresence records entries of group, each in place of the one with the same Node

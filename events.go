@@ -41,6 +41,23 @@ type Events struct {
 	// ChannelOptions, gets errors of the Broker, such as *[LostError], one at a time. If
 	// 256 of them wait, further ones are only counted, and a last one says how many.
 	OnError func(c *Channel, err error)
+
+	// OnPresence is called when somebody comes into a group or goes, on whatever node:
+	// see [PresenceEvent]. It needs Options.Presence; a channel's own is ignored. It is
+	// called one at a time, for one group in the order in which this node heard of it,
+	// and may call any method but CloseAll and Shutdown.
+	//
+	// A node is told about the groups that have members on it, from the first of them on,
+	// who is told of, too, until the last has gone. Who is there already, on other nodes,
+	// is not told: ask [ChannelBox.Presence]. A user has gone when their last channel
+	// has left all nodes for PresenceOptions.Grace; another channel at once, and one that
+	// SetUser gives another user as well. A node that dies is gone when its lease ends, and
+	// so is everybody on it.
+	//
+	// Who has come and gone before OnPresence had the time for it is not told. While the
+	// Broker cannot be reached, events of other nodes wait until it can; those that were
+	// away for longer than their lease have the time of one to come back, unnoticed.
+	OnPresence func(e PresenceEvent)
 }
 
 func (c *Channel) fireConnect(ctx context.Context) error {

@@ -256,6 +256,9 @@ func (r *room) release(ctx context.Context, m *member, replayed bool) error {
 		if len(j.held) == 0 {
 			m.joining = nil
 			left := m.index < 0
+			if t := r.rooms.presence; t != nil && !left {
+				t.joined(r.name, m.c)
+			}
 			r.mu.Unlock()
 			if left {
 				return errLeft
@@ -336,6 +339,8 @@ func (r *room) remove(m *member) (removed bool, abandon context.CancelCauseFunc)
 		if j.wait != nil {
 			abandon = j.wait.abandon
 		}
+	} else if t := r.rooms.presence; t != nil {
+		t.left(r.name, m.c)
 	}
 	return true, abandon
 }

@@ -17,6 +17,8 @@ type roomTable struct {
 
 	deflateFrom int // messages of this size are compressed; 0: none
 
+	presence *presenceTable // if not nil: is told of members
+
 	failed func(error) // if not nil: gets what went wrong with the broker, and no call returned
 
 	// Over a broker that is not in this process.
@@ -60,13 +62,20 @@ func (rs *roomTable) get(name string) *room {
 
 // Interrupted is the broker's, too.
 func (rs *roomTable) Interrupted(group string) {
+	if rs.presence != nil {
+		rs.presence.interrupted(group)
+	}
 	if r := rs.get(group); r != nil && r.stream != nil {
 		r.stream.interrupted()
 	}
 }
 
 // Appear is the broker's, too.
-func (rs *roomTable) Appear(string, PresenceEntry) {}
+func (rs *roomTable) Appear(group string, e PresenceEntry) {
+	if rs.presence != nil {
+		rs.presence.appear(group, e)
+	}
+}
 
 // Failed is the broker's, too.
 func (rs *roomTable) Failed(err error) { rs.report(err) }

@@ -41,6 +41,11 @@ func (b *ChannelBox) Shutdown(ctx context.Context) error {
 		return err
 	}
 	b.rooms.close()
+	if b.presence != nil {
+		if late := b.presence.close(ctx); err == nil {
+			err = late
+		}
+	}
 	b.timers.close()
 	if b.ours {
 		_ = b.engine.broker.Close(ctx) // in memory: nothing can fail

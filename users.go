@@ -72,6 +72,9 @@ func (c *Channel) SetUser(user string) error {
 	c.user = user
 	c.mu.Unlock()
 	c.settleUser()
+	if b := c.inBox(); b != nil && b.presence != nil {
+		b.presence.renamed(c)
+	}
 	return nil
 }
 

@@ -69,3 +69,21 @@ func Echoes(b *ChannelBox) int {
 	defer e.mu.Unlock()
 	return len(e.had)
 }
+
+// ForgetPresence makes b lose what nodes have said, as an engine does that has lost its data.
+func ForgetPresence(b *MemoryBroker) { b.presence.clear() }
+
+// PresenceSize returns how much a box keeps for presence.
+func PresenceSize(b *ChannelBox) (n struct{ Groups, Records, Attendees, Nodes, Graces, News, Work int }) {
+	t := b.presence
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n.Groups, n.Nodes, n.Graces, n.News = len(t.groups), len(t.nodes), t.graces.Len(), t.news.Len()
+	n.Work = t.unsaid.Len() + t.reads.Len()
+	for _, g := range t.groups {
+		n.Records += len(g.records)
+		n.Attendees += len(g.attendees)
+		n.Work += g.unsaid.Len()
+	}
+	return n
+}

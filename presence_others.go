@@ -82,29 +82,16 @@ func (t *presenceTable) learn(g *presenceGroup, turn uint64, entries []PresenceE
 			r.who.told = true // they were there before this box listened
 		}
 	}
-	forgotten := false
+	t.correct(g, answered)
 	for key, r := range g.records {
-		e, ok := answered[key]
+		_, ok := answered[key]
 		switch {
-		case t.own(r):
-			forgotten = t.correct(r, e, ok) || forgotten
-		case ok || r.heard >= turn:
+		case ok || t.own(r) || r.heard >= turn:
 		case t.patience.IsZero():
 			t.lost(r)
 		default:
 			g.again = true
 		}
-	}
-	for key, e := range answered {
-		if key.node == t.node && g.records[key] == nil { // it was to be gone
-			e.Gone = true
-			t.add(g, e).tried = true
-			t.say(g.records[key])
-		}
-	}
-	if forgotten && t.patience.IsZero() {
-		t.renewAt = time.Now()
-		t.sayAgain(t.renewAt)
 	}
 	g.known = true
 	for _, a := range g.attendees {
@@ -118,16 +105,31 @@ func (t *presenceTable) learn(g *presenceGroup, turn uint64, entries []PresenceE
 	t.tidy(g)
 }
 
-// correct sees to it that the engine says of r what this box says, and reports whether it
-// has forgotten r.
-func (t *presenceTable) correct(r *presenceRecord, said PresenceEntry, ok bool) (forgotten bool) {
-	if r.unsaid != nil || r.Gone {
-		return false // it is yet to be told
+// correct sees to it that the engine says of this box's channels in g what the box does.
+func (t *presenceTable) correct(g *presenceGroup, answered map[entryKey]PresenceEntry) {
+	forgotten := false
+	for key, r := range g.records {
+		if !t.own(r) || r.unsaid != nil || r.Gone {
+			continue // it is yet to be told
+		}
+		e, ok := answered[key]
+		if !ok || e.User != r.User || e.Until.IsZero() != r.Until.IsZero() {
+			t.say(r)
+		}
+		forgotten = forgotten || !ok
 	}
-	if !ok || said.User != r.User || said.Until.IsZero() != r.Until.IsZero() {
-		t.say(r)
+	for key, e := range answered {
+		if key.node == t.node && g.records[key] == nil { // it was to be gone
+			e.Gone = true
+			r := t.add(g, e)
+			r.tried = true
+			t.say(r)
+		}
 	}
-	return !ok
+	if forgotten && t.patience.IsZero() {
+		t.renewAt = time.Now()
+		t.sayAgain(t.renewAt)
+	}
 }
 
 // compareAttendees orders by what OnPresence will be told of them; nil goes first.

@@ -177,7 +177,7 @@ func (t *presenceTable) add(g *presenceGroup, e PresenceEntry) *presenceRecord {
 	g.records[entryKey{e.Node, e.ID}] = r
 	if t.own(r) {
 		if t.owned++; t.owned == 1 {
-			t.kept = !lapsed(t.renewed, time.Now(), t.Lease)
+			t.kept = time.Since(t.renewed) < t.Lease
 		}
 		return r
 	}

@@ -194,7 +194,7 @@ func (t *presenceTable) renew() error {
 		return err
 	}
 	end := time.Now()
-	if t.kept && lapsed(t.renewed, end, t.Lease) {
+	if t.kept && end.Sub(t.renewed) >= t.Lease {
 		t.sayAgain(end)
 	}
 	t.renewed, t.kept = start, true
@@ -213,12 +213,6 @@ func (t *presenceTable) renew() error {
 	}
 	t.flush()
 	return nil
-}
-
-// lapsed reports whether a lease that began after start may have ended before end. A
-// computer that sleeps stops one of its clocks, and who sets the other moves it.
-func lapsed(start, end time.Time, lease time.Duration) bool {
-	return end.Sub(start) >= lease || end.Round(0).Sub(start.Round(0)) >= lease
 }
 
 // lost removes what another node said, and cannot take back itself. t.mu is held.

@@ -1,0 +1,306 @@
+package wschannels_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/wschannels/wschannels"
+)
+
+// A node that dies says no more: it is cut off, and nobody shuts it down.
+func TestANodeThatDiesIsGoneWhenItsLeaseEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := presenceNodes(t, 3, nil)
+		presenceUser(t, nodes[0], "ann", "g")
+		presenceUser(t, nodes[1], "bob", "g")
+		presenceUser(t, nodes[1], "ann", "h")
+		presenceUser(t, nodes[0], "bob", "h")
+		for _, n := range nodes {
+			n.events()
+		}
+		time.Sleep(time.Minute)
+		nodes[1].link.cutOff()
+		time.Sleep(10*time.Second - 1) // it renewed at most 5 s ago
+		presenceWant(t, "g", "ann bob, 2 channels, 2 users", nodes[0], nodes[2])
+		presenceEvents(t, "before its lease ends", nodes[0])
+		time.Sleep(5*time.Second + 1)
+		presenceWant(t, "g", "ann, 1 channels, 1 users", nodes[0], nodes[2])
+		time.Sleep(5 * time.Second) // until another renews
+		told := nodes[0].events()
+		slices.Sort(told)
+		boxWant(t, "when it has ended", told, []string{"g-bob", "h-ann"})
+		if _, err := nodes[1].Presence(t.Context(), "g"); !errors.Is(err, wschannels.ErrUnavailable) {
+			t.Errorf("on the dead node: %v, want ErrUnavailable", err)
+		}
+		presenceEvents(t, "on the dead node", nodes[1])
+
+		nodes[1].link.restore()
+		time.Sleep(2 * time.Second)
+		presenceWant(t, "g", "ann bob, 2 channels, 2 users", nodes...)
+		told = nodes[0].events()
+		slices.Sort(told)
+		boxWant(t, "when it is back", told, []string{"g+bob", "h+ann"})
+		time.Sleep(time.Hour)
+		presenceEvents(t, "on the node that was dead", nodes[1])
+	})
+}
+
+// A process that did not run for longer than its lease says everything again.
+func TestANodeThatWasSuspendedComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := presenceNodes(t, 2, nil)
+		presenceUser(t, nodes[0], "ann", "g")
+		presenceUser(t, nodes[1], "bob", "g")
+		presenceEvents(t, "ann's node", nodes[0], "g+ann", "g+bob")
+		presenceEvents(t, "bob's node", nodes[1], "g+bob")
+		wschannels.HoldTimers(nodes[1].ChannelBox, time.Minute)
+		time.Sleep(time.Minute - 1)
+		presenceEvents(t, "while it is suspended", nodes[0], "g-bob")
+		time.Sleep(time.Second)
+		presenceEvents(t, "when it goes on", nodes[0], "g+bob")
+		presenceWant(t, "g", "ann bob, 2 channels, 2 users", nodes...)
+		presenceEvents(t, "bob's node", nodes[1])
+	})
+}
+
+// All nodes lose the engine for longer than their leases, and find it again one by one. Only
+// what has really changed is told.
+func TestPresenceComesBackWithTheEngine(t *testing.T) {
+	for name, silent := range map[string]bool{"that refused": false, "that was silent": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				nodes := presenceNodes(t, 3, nil)
+				users := []string{"ann", "bob", "cid"}
+				var goes *wschannels.Channel
+				for i, n := range nodes {
+					n.link.silent = silent
+					presenceUser(t, n, users[i], "g")
+					goes = presenceUser(t, n, "dan", "g")
+				}
+				stays, _ := boxMember(t, nodes[1].ChannelBox, nil, "g") // will be the only one to come
+				for i, n := range nodes {
+					n.events()
+					n.link.cutOff()
+					if i == 2 {
+						break
+					}
+				}
+				boxSetUser(t, stays, "eve")
+				goes.CloseNow()
+				time.Sleep(time.Minute)
+				nodes[1].mu.Lock()
+				told := slices.Clone(nodes[1].told)
+				nodes[1].mu.Unlock()
+				boxWant(t, "at once, where it happened", told, []string{"g-" + stays.ID().String(), "g+eve"})
+				for _, n := range nodes {
+					n.link.restore()
+					time.Sleep(3 * time.Second)
+				}
+				time.Sleep(30 * time.Second)
+				presenceWant(t, "g", "ann bob cid dan dan eve, 6 channels, 5 users", nodes...)
+				presenceEvents(t, "where it happened", nodes[1], "g-"+stays.ID().String(), "g+eve")
+				for _, i := range []int{0, 2} {
+					told := nodes[i].events()
+					slices.Sort(told)
+					boxWant(t, "elsewhere", told, []string{"g+eve", "g-" + stays.ID().String()})
+				}
+				for i, n := range nodes {
+					if got := n.Stats().BrokerErrors; got != 1 {
+						t.Errorf("node %d: %d errors of the broker, want 1 for the outage", i, got)
+					}
+				}
+			})
+		})
+	}
+}
+
+// Changes that a node did not hear, as its subscription was broken for a moment.
+func TestPresenceAfterAnInterruption(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := presenceNodes(t, 2, nil)
+		presenceUser(t, nodes[0], "ann", "g")
+		presenceUser(t, nodes[1], "bob", "g")
+		gone := presenceUser(t, nodes[1], "", "g")
+		nodes[0].events()
+		nodes[0].link.cutOff()
+		gone.CloseNow()
+		presenceUser(t, nodes[1], "cid", "g")
+		presenceEvents(t, "while nothing is heard", nodes[0])
+		nodes[0].link.restore()
+		told := nodes[0].events()
+		slices.Sort(told)
+		boxWant(t, "afterwards, at once", told, []string{"g+cid", "g-" + gone.ID().String()})
+	})
+}
+
+// An engine that lost its data has it again from the nodes, and nobody was away.
+func TestPresenceComesBackWhenTheEngineLostIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := presenceNodes(t, 2, nil)
+		presenceUser(t, nodes[0], "ann", "g")
+		presenceUser(t, nodes[1], "bob", "g", "h")
+		presenceUser(t, nodes[1], "", "g").CloseNow()
+		time.Sleep(time.Second)
+		for _, n := range nodes {
+			n.events()
+			n.link.cutOff()
+		}
+		wschannels.ForgetPresence(nodes[0].link.MemoryBroker)
+		for _, n := range nodes {
+			n.link.restore()
+			synctest.Wait()
+		}
+		presenceWant(t, "g", "ann bob, 2 channels, 2 users", nodes...)
+		presenceWant(t, "h", "bob, 1 channels, 1 users", nodes...)
+		time.Sleep(time.Minute)
+		for _, n := range nodes {
+			presenceEvents(t, "nothing has changed", n)
+		}
+	})
+}
+
+// What other nodes say of times is by their clocks, which may be wrong.
+func TestAnotherNodesClockMeansNothing(t *testing.T) {
+	const day = 24 * time.Hour
+	for name, wrong := range map[string]time.Duration{"slow": -day, "fast": day} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := presenceNodes(t, 1, nil)[0]
+				engine := n.link.MemoryBroker
+				presenceUser(t, n, "ann", "g")
+				presenceEvents(t, "ann", n, "g+ann")
+				if _, err := engine.Renew(t.Context(), "other", day); err != nil {
+					t.Fatal(err)
+				}
+				e := wschannels.PresenceEntry{ID: uuid.New(), User: "bob", Node: "other", Since: time.Now().Add(wrong)}
+				memorySet(t, engine, "g", e)
+				presenceEvents(t, "bob comes", n, "g+bob")
+				e.Until = time.Now().Add(wrong + 5*time.Second)
+				memorySet(t, engine, "g", e)
+				time.Sleep(3 * time.Second)
+				n.link.cutOff() // his node says it again
+				n.link.restore()
+				time.Sleep(2*time.Second - 1)
+				presenceEvents(t, "in his grace", n)
+				presenceWant(t, "g", "ann bob, 1 channels, 2 users", n)
+				time.Sleep(1)
+				presenceEvents(t, "after it", n, "g-bob")
+				presenceWant(t, "g", "ann, 1 channels, 1 users", n)
+				time.Sleep(time.Minute) // his node has yet to say that he has gone
+				n.link.cutOff()
+				n.link.restore()
+				presenceEvents(t, "for good", n)
+			})
+		})
+	}
+}
+
+// What a node hears while it asks is newer than the answer.
+func TestWhatIsHeardWhileAskingIsNewer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := presenceNodes(t, 2, nil)
+		bob := presenceUser(t, nodes[1], "", "g")
+		nodes[0].link.hook = func() { // the answer has bob
+			time.Sleep(time.Millisecond)
+			bob.CloseNow()
+			cid, _ := boxMember(t, nodes[1].ChannelBox, nil)
+			boxSetUser(t, cid, "cid")
+			boxJoin(t, nodes[1].ChannelBox, cid, "g", nil)
+			time.Sleep(time.Second)
+		}
+		presenceUser(t, nodes[0], "ann", "g")
+		time.Sleep(time.Minute)
+		presenceEvents(t, "on ann's node", nodes[0], "g+ann", "g+cid")
+		presenceWant(t, "g", "ann cid, 2 channels, 2 users", nodes...)
+	})
+}
+
+// With the engine away nothing that comes and goes is kept.
+func TestPresenceIsBoundedWithoutTheEngine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opts := &wschannels.PresenceOptions{Grace: -1}
+		n := presenceNodes(t, 1, opts)[0]
+		presenceUser(t, n, "ann", "g")
+		n.link.cutOff()
+		for range 1_000 {
+			c := presenceUser(t, n, "", "g")
+			c.CloseNow()
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		if size := wschannels.PresenceSize(n.ChannelBox); size.Records > 10 || size.Attendees > 2 || size.Work > 10 {
+			t.Errorf("kept for one member: %+v", size)
+		}
+		n.link.restore()
+		synctest.Wait()
+		if size := wschannels.PresenceSize(n.ChannelBox); size.Records != 1 || size.Attendees != 1 || size.Work != 0 {
+			t.Errorf("kept when the engine is back: %+v", size)
+		}
+		presenceWant(t, "g", "ann, 1 channels, 1 users", n)
+	})
+}
+
+func TestShutdownTakesAChannelOutAndLeavesUsersTheirGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := presenceNodes(t, 2, nil)
+		engine := nodes[0].link.MemoryBroker
+		presenceUser(t, nodes[1], "ann", "g")
+		presenceUser(t, nodes[0], "bob", "g")
+		presenceUser(t, nodes[0], "cid", "g")
+		nobody := presenceUser(t, nodes[0], "", "g")
+		nodes[1].events()
+		if err := nodes[0].Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		presenceEvents(t, "at once", nodes[1], "g-"+nobody.ID().String())
+		time.Sleep(time.Second)
+		presenceUser(t, nodes[1], "bob", "g") // where the load balancer took him
+		time.Sleep(4*time.Second - 1)
+		presenceEvents(t, "in the grace", nodes[1])
+		time.Sleep(1)
+		presenceEvents(t, "after it", nodes[1], "g-cid")
+		presenceWant(t, "g", "ann bob, 2 channels, 2 users", nodes[1])
+		time.Sleep(5 * time.Second) // another renews
+		if nodes, groups := wschannels.PresenceKept(engine); nodes != 1 || groups != 1 {
+			t.Errorf("%d nodes and %d groups are left, want the other's", nodes, groups)
+		}
+		if size := wschannels.PresenceSize(nodes[0].ChannelBox); size.Graces+size.News+size.Work > 4 || size.Nodes != 1 {
+			t.Logf("left: %+v", size)
+		}
+	})
+}
+
+// The engine is told of what has gone before Shutdown returns, and asked for as long as
+// its context, no longer.
+func TestShutdownIsBoundedAlsoForPresence(t *testing.T) {
+	for name, silent := range map[string]bool{"the engine refuses": false, "the engine is silent": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				before := promiseGoroutines()
+				n := presenceNodes(t, 1, nil)[0]
+				n.link.silent = silent
+				presenceUser(t, n, "", "g")
+				presenceUser(t, n, "ann", "g")
+				n.link.cutOff()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				start := time.Now()
+				err := n.Shutdown(ctx)
+				if took := time.Since(start); silent != errors.Is(err, context.DeadlineExceeded) || silent != (took == time.Second) {
+					t.Errorf("Shutdown: %v after %v", err, took)
+				}
+				synctest.Wait()
+				if left := promiseGoroutines(); left > before {
+					t.Errorf("%d goroutines are left", left-before)
+				}
+				boxNothingLeft(t, n.ChannelBox)
+			})
+		})
+	}
+}

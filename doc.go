@@ -48,7 +48,8 @@
 // A [ChannelBox] accepts channels, knows them by ID ([Registry]) and by user, and has
 // the groups ([Group]) and their [History]. A [Handler] runs a channel, inside
 // [Middleware]; without one, [Events] get its messages. A [Broker] carries group
-// messages between boxes; without one, everything stays in the process.
+// messages between boxes; without one, everything stays in the process. [Presence] is
+// who is in a group, in all of them.
 //
 // # Order and loss
 //
@@ -65,8 +66,8 @@
 // and events. No lock is held while the application's code runs or a connection is
 // written or read. Inside the package locks are taken in this order, most often one at
 // a time: box, registry, users, group (of the broker, the broker's table, a history; then
-// the stream's, the members'), channel, its queue; and the timers', and those of what is
-// to be reported and caught up with, at any time, around none.
+// the stream's, the members'), presence, channel, its queue; and the timers', and those of
+// what is to be reported and caught up with, at any time, around none.
 //
 // # Contexts
 //

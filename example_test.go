@@ -223,6 +223,36 @@ func ExampleChannelBox_SendToUser() {
 }
 
 // Middleware runs before a channel is in the box, and can refuse it.
+func ExampleChannelBox_Presence() {
+	told := make(chan string, 10)
+	box := must(wschannels.New(&wschannels.Options{
+		Presence: &wschannels.PresenceOptions{Grace: -1}, // and a Broker, for more than one machine
+		Events: wschannels.Events{OnPresence: func(e wschannels.PresenceEvent) {
+			told <- fmt.Sprint(e.Member.User, " joined: ", e.Joined)
+		}},
+	}))
+	ctx := context.Background()
+	for _, user := range []string{"ann", "bob"} {
+		c := must(wschannels.NewChannel(wschannelstest.NewConn(), nil))
+		if err := errors.Join(box.Add(c), c.SetUser(user)); err != nil {
+			fmt.Println(err)
+		}
+		must(box.Join(ctx, c, "lobby", nil))
+		fmt.Println(<-told)
+	}
+	for _, m := range must(box.Presence(ctx, "lobby")).Members {
+		fmt.Println(m.User, "is here")
+	}
+	if err := box.Shutdown(ctx); err != nil {
+		fmt.Println(err)
+	}
+	// Output:
+	// ann joined: true
+	// bob joined: true
+	// ann is here
+	// bob is here
+}
+
 func ExampleAuth() {
 	box := must(wschannels.New(nil))
 	limiter := must(wschannels.NewRateLimiter(10, time.Minute, nil))

@@ -209,15 +209,48 @@ func TestWhatIsHeardWhileAskingIsNewer(t *testing.T) {
 		nodes[0].link.hook = func() { // the answer has bob
 			time.Sleep(time.Millisecond)
 			bob.CloseNow()
-			cid, _ := boxMember(t, nodes[1].ChannelBox, nil)
-			boxSetUser(t, cid, "cid")
-			boxJoin(t, nodes[1].ChannelBox, cid, "g", nil)
+			presenceJoin(t, nodes[1], "cid", "g")
 			time.Sleep(time.Second)
 		}
 		presenceUser(t, nodes[0], "ann", "g")
 		time.Sleep(time.Minute)
 		presenceEvents(t, "on ann's node", nodes[0], "g+ann", "g+cid")
 		presenceWant(t, "g", "ann cid, 2 channels, 2 users", nodes...)
+	})
+}
+
+// While a node asks who is alive, another comes to life.
+func TestANodeThatIsJustBornIsNotDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := presenceNodes(t, 2, nil)
+		presenceUser(t, nodes[0], "ann", "g")
+		link := nodes[0].link
+		link.mu.Lock()
+		link.late = func() { // the answer has only ann's
+			presenceJoin(t, nodes[1], "bob", "g")
+			time.Sleep(time.Second)
+		}
+		link.mu.Unlock()
+		time.Sleep(7 * time.Second)
+		presenceEvents(t, "on ann's node", nodes[0], "g+ann", "g+bob")
+		presenceWant(t, "g", "ann bob, 2 channels, 2 users", nodes...)
+	})
+}
+
+// Who joins while a node asks who was there before does not make it ask again, and again.
+func TestABusyGroupIsAskedAboutOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := presenceNodes(t, 1, nil)[0]
+		n.link.hook = func() {
+			presenceJoin(t, n, "bob", "g")
+			time.Sleep(time.Second)
+		}
+		presenceUser(t, n, "ann", "g")
+		time.Sleep(time.Minute)
+		presenceEvents(t, "told", n, "g+ann", "g+bob")
+		if got := n.link.reads.Load(); got != 1 {
+			t.Errorf("the engine was asked %d times, want once", got)
+		}
 	})
 }
 

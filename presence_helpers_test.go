@@ -24,7 +24,8 @@ type presenceLink struct {
 
 	mu   sync.Mutex // guards what follows
 	cut  bool
-	hook func() // runs in Presence, when it has the answer
+	hook func() // runs once in Presence, when that has the answer
+	late func() // likewise in Renew
 	subs map[string]wschannels.Subscriber
 }
 
@@ -83,7 +84,9 @@ func (l *presenceLink) Renew(ctx context.Context, node string, lease time.Durati
 		return nil, err
 	}
 	l.renews.Add(1)
-	return l.MemoryBroker.Renew(ctx, node, lease)
+	alive, err := l.MemoryBroker.Renew(ctx, node, lease)
+	l.once(&l.late)
+	return alive, err
 }
 
 func (l *presenceLink) SetPresence(ctx context.Context, group string, entries ...wschannels.PresenceEntry) error {
@@ -101,14 +104,19 @@ func (l *presenceLink) Presence(ctx context.Context, group string) ([]wschannels
 	}
 	l.reads.Add(1)
 	entries, err := l.MemoryBroker.Presence(ctx, group)
-	l.mu.Lock()
-	hook := l.hook
-	l.hook = nil
-	l.mu.Unlock()
-	if hook != nil {
-		hook()
-	}
+	l.once(&l.hook)
 	return entries, err
+}
+
+// once calls the hook, if there is one.
+func (l *presenceLink) once(hook *func()) {
+	l.mu.Lock()
+	call := *hook
+	*hook = nil
+	l.mu.Unlock()
+	if call != nil {
+		call()
+	}
 }
 
 type presenceEnd struct {
@@ -187,6 +195,14 @@ func (n *presenceNode) events() []string {
 // presenceUser returns a channel of user on n, in groups.
 func presenceUser(t *testing.T, n *presenceNode, user string, groups ...string) *wschannels.Channel {
 	t.Helper()
+	c := presenceJoin(t, n, user, groups...)
+	synctest.Wait()
+	return c
+}
+
+// presenceJoin is presenceUser that does not wait until all have heard of it.
+func presenceJoin(t *testing.T, n *presenceNode, user string, groups ...string) *wschannels.Channel {
+	t.Helper()
 	c, _ := boxMember(t, n.ChannelBox, nil)
 	if user != "" {
 		boxSetUser(t, c, user)
@@ -194,7 +210,6 @@ func presenceUser(t *testing.T, n *presenceNode, user string, groups ...string) 
 	for _, g := range groups {
 		boxJoin(t, n.ChannelBox, c, g, nil)
 	}
-	synctest.Wait()
 	return c
 }
 

@@ -242,6 +242,7 @@ func TestABusyGroupIsAskedAboutOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := presenceNodes(t, 1, nil)[0]
 		n.link.hook = func() {
+			time.Sleep(time.Millisecond)
 			presenceJoin(t, n, "bob", "g")
 			time.Sleep(time.Second)
 		}

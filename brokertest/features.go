@@ -1,6 +1,7 @@
 package brokertest
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -62,6 +63,10 @@ type Features struct {
 	// MaxPayload is the largest payload that the engine carries, if it is less than 1 MiB.
 	MaxPayload int
 
+	// Foreign says whose goroutines are not the broker's: those with one of these strings in
+	// their stack belong to an engine in this process, say.
+	Foreign []string
+
 	// Lease is the shortest lease of a node that the engine keeps to. 0: 1 s.
 	Lease time.Duration
 }
@@ -76,3 +81,14 @@ const (
 	Mailboxes                        // wschannels.MailboxBroker
 	Presence                         // wschannels.PresenceBroker
 )
+
+// String names the capabilities.
+func (c Capability) String() string {
+	var names []string
+	for i, name := range []string{"History", "Requests", "Mailboxes", "Presence"} {
+		if c&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, "|")
+}

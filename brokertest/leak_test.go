@@ -1,0 +1,9 @@
+package brokertest_test
+
+import (
+	"testing"
+
+	"github.com/wschannels/wschannels/internal/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }

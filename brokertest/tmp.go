@@ -1,0 +1,7 @@
+package brokertest
+
+var boxPromises []promise
+var directPromises []promise
+var cutPromises []promise
+var outagePromises []promise
+var outageBoxPromises []promise

@@ -18,11 +18,12 @@ type listener struct {
 	reply   func(address string, data []byte) []byte
 	got     []string
 	answers []func(data []byte)
+	broken  map[string]int
 }
 
 // newListener returns one that answers with what reply returns; nil: only answer does.
 func newListener(reply func(address string, data []byte) []byte) *listener {
-	return &listener{reply: reply}
+	return &listener{reply: reply, broken: make(map[string]int)}
 }
 
 func echo(_ string, data []byte) []byte { return data }
@@ -37,6 +38,20 @@ func (l *listener) Hear(address string, data []byte, answer func(data []byte)) {
 	if reply != nil {
 		answer(reply(address, data))
 	}
+}
+
+// Interrupted counts.
+func (l *listener) Interrupted(address string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.broken[address]++
+}
+
+// interruptions returns how often Interrupted has been called for address.
+func (l *listener) interruptions(address string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.broken[address]
 }
 
 // heard returns the address and the data of each request so far.

@@ -15,7 +15,7 @@ var contextPromises = []promise{
 var errEnded = errors.New("the reason why the context ended")
 
 // ended returns a context that has ended.
-func ended(t *testing.T) context.Context {
+func ended() context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(errEnded)
 	return ctx
@@ -23,7 +23,7 @@ func ended(t *testing.T) context.Context {
 
 func testEndedContext(t *testing.T, s *suite) {
 	nodes := s.nodes(t, 2)
-	b, ctx := nodes[0], ended(t)
+	b, ctx := nodes[0], ended()
 	r, never := record(t, b, "g"), newRecorder(t)
 	l := newListener(func(string, []byte) []byte { return nil })
 	publish(t, b, saved("g", "kept"))

@@ -1,5 +1,4 @@
 package brokertest
 
-var boxPromises []promise
 var directPromises []promise
 var outageBoxPromises []promise

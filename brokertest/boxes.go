@@ -131,7 +131,7 @@ func testBoxJoin(t *testing.T, s *suite) {
 	}
 	for i, cl := range cs {
 		next := froms[i]
-		for _, e := range cl.awaitSeq(t, 3*each+1) {
+		for _, e := range cl.awaitPosition(t, wschannels.Position{Epoch: start.Epoch, Seq: 3*each + 1}) {
 			if e.Seq != next || e.Epoch != start.Epoch || e.Group != "g" {
 				t.Fatalf("client %d gets %d of %q where %d is next", i, e.Seq, e.Epoch, next)
 			}
@@ -143,8 +143,16 @@ func testBoxJoin(t *testing.T, s *suite) {
 func testBoxRecovered(t *testing.T, s *suite) {
 	s.needs(t, History)
 	bs := boxes(t, s.nodes(t, 2))
+	members := []*client{member(t, bs[0], "g"), member(t, bs[1], "g")}
+	save := func(text string) {
+		t.Helper()
+		send(t, bs[0], "g", text, keep)
+		for _, cl := range members { // it is live for nobody any more
+			cl.awaitText(t, text)
+		}
+	}
 	for i := 1; i <= 4; i++ {
-		send(t, bs[0], "g", fmt.Sprint(i), keep)
+		save(fmt.Sprint(i))
 	}
 	at, err := bs[0].Position(patient(t), "g")
 	if err != nil {
@@ -168,7 +176,7 @@ func testBoxRecovered(t *testing.T, s *suite) {
 	if err := bs[1].FlushHistory(patient(t), "g"); err != nil {
 		t.Fatal(err)
 	}
-	send(t, bs[1], "g", "5", keep)
+	save("5")
 	at.Seq = 5
 	check("flushed", wschannels.Position{Epoch: at.Epoch, Seq: 3}, false, "5")
 	check("not flushed", wschannels.Position{Epoch: at.Epoch, Seq: 4}, true, "5")

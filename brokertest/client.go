@@ -76,7 +76,8 @@ func (cl *client) join(t *testing.T, group string, opts *wschannels.JoinOptions)
 // await reads until there are n messages, and returns them.
 func (cl *client) await(t *testing.T, n int) []string {
 	t.Helper()
-	ctx := patient(t)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
 	for len(cl.got) < n {
 		_, p, err := cl.conn.Next(ctx)
 		if err != nil {
@@ -93,6 +94,11 @@ func (cl *client) rest(t *testing.T) []string {
 	if err := cl.c.Flush(patient(t)); err != nil {
 		t.Fatalf("Flush: %v", err)
 	}
+	return cl.drain()
+}
+
+// drain reads what has been written, and returns all.
+func (cl *client) drain() []string {
 	for {
 		_, p, err := cl.conn.Next(ended())
 		if err != nil {
@@ -116,27 +122,19 @@ type envelope struct {
 	Seq                uint64
 }
 
-func (cl *client) envelopes(t *testing.T) (all []envelope) {
+// awaitPosition reads until the message at that place has come, and returns all.
+func (cl *client) awaitPosition(t *testing.T, at wschannels.Position) (all []envelope) {
 	t.Helper()
-	for _, text := range cl.got {
+	for {
 		var e envelope
+		text := cl.await(t, len(all)+1)[len(all)]
 		if err := json.Unmarshal([]byte(text), &e); err != nil {
 			t.Fatalf("%q: %v", text, err)
 		}
 		all = append(all, e)
-	}
-	return all
-}
-
-// awaitSeq reads until the message at that place or a later one has come.
-func (cl *client) awaitSeq(t *testing.T, seq uint64) []envelope {
-	t.Helper()
-	for {
-		if all := cl.envelopes(t); len(all) > 0 && all[len(all)-1].Seq >= seq {
+		if e.Epoch == at.Epoch && e.Seq >= at.Seq {
 			return all
 		}
-		cl.await(t, len(cl.got)+1)
-		cl.rest(t)
 	}
 }
 

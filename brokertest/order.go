@@ -224,4 +224,3 @@ func together(n int, f func(k int)) {
 	}
 	wg.Wait()
 }
-

@@ -61,7 +61,6 @@ var parts = []part{
 	{"Garbage", garbagePromises},
 	{"Slow", slowPromises},
 	{"Boxes", boxPromises},
-	{"BoxesDirect", directPromises},
 	{"Close", closePromises},
 	{"Cut", cutPromises},
 	{"Outage", outagePromises},

@@ -117,4 +117,3 @@ func testGarbage(t *testing.T, s *suite) {
 		t.Errorf("the subscriber of another group heard of it: %v", got)
 	}
 }
-

@@ -48,7 +48,9 @@ func lasting(t *testing.T, d time.Duration) context.Context {
 // do fails the test if f does.
 func do(t *testing.T, what string, f func(ctx context.Context) error) {
 	t.Helper()
-	if err := f(patient(t)); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := f(ctx); err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
 }

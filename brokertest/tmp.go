@@ -1,4 +1,0 @@
-package brokertest
-
-var directPromises []promise
-var outageBoxPromises []promise

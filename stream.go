@@ -21,7 +21,7 @@ var errHeldFull = errors.New("wschannels: too many messages came meanwhile")
 
 // A stream is a room's place in its group's order, where messages come from elsewhere:
 // late, twice, or with holes. It gives them to the room in order. What is behind a hole
-// is held until the history has been asked for what is missing; see catchup.go.
+// is held until the history has been asked for what is missing; see fill.go.
 type stream struct {
 	room *room
 

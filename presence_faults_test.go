@@ -206,16 +206,23 @@ func TestWhatIsHeardWhileAskingIsNewer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nodes := presenceNodes(t, 2, nil)
 		bob := presenceUser(t, nodes[1], "", "g")
-		nodes[0].link.hook = func() { // the answer has bob
+		dan := presenceUser(t, nodes[1], "dan", "g")
+		nodes[0].link.hook = func() { // the answer has bob and dan
 			time.Sleep(time.Millisecond)
 			bob.CloseNow()
 			presenceJoin(t, nodes[1], "cid", "g")
+			boxSetUser(t, dan, "eve")
 			time.Sleep(time.Second)
 		}
 		presenceUser(t, nodes[0], "ann", "g")
 		time.Sleep(time.Minute)
-		presenceEvents(t, "on ann's node", nodes[0], "g+ann", "g+cid")
-		presenceWant(t, "g", "ann cid, 2 channels, 2 users", nodes...)
+		told := nodes[0].events()
+		slices.Sort(told)
+		boxWant(t, "on ann's node", told, []string{"g+ann", "g+cid", "g+eve"})
+		presenceWant(t, "g", "ann cid eve, 3 channels, 3 users", nodes...)
+		if size := wschannels.PresenceSize(nodes[0].ChannelBox); size.Records != 3 || size.Attendees != 3 {
+			t.Errorf("known on ann's node: %+v, want three of everything", size)
+		}
 	})
 }
 

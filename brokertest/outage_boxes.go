@@ -87,7 +87,11 @@ func (s *suite) boxesMissNothing(t *testing.T, nodes []wschannels.Broker, breakI
 	}
 	i := 0
 	send := func(n int) (last wschannels.SendResult) {
+		deadline := time.Now().Add(patience)
 		for sent := 0; sent < n; i++ {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d of %d messages could be sent", sent, n)
+			}
 			res, err := bs[i%2].GroupSend(lasting(t, 2*time.Second), "g", fmt.Sprint(i), keep)
 			switch {
 			case err == nil:

@@ -23,19 +23,25 @@ type wireNode struct {
 	conn        *wireConn // nil: the engine is away
 	subscribers map[string][]wschannels.Subscriber
 	listeners   map[string][]wschannels.Listener
-	forgotten   map[string]bool // groups that a flawed node does not forget
 }
 
-func wireOpen(t *testing.T, e *wireEngine, prefix string) *wireNode {
+func wireOpen(t *testing.T, e *wireEngine, prefix string) wschannels.Broker {
 	n := &wireNode{
 		engine: e, prefix: prefix, closed: make(chan struct{}), ended: make(chan struct{}), conn: e.connect(prefix),
 		subscribers: make(map[string][]wschannels.Subscriber), listeners: make(map[string][]wschannels.Listener),
-		forgotten: make(map[string]bool),
 	}
 	go n.run()
 	t.Cleanup(func() { _ = n.Close(context.Background()) })
+	if e.flaw != "" {
+		return newFlawed(n)
+	}
 	return n
 }
+
+// based is a wireNode, or a broker that has one inside.
+type based interface{ base() *wireNode }
+
+func (n *wireNode) base() *wireNode { return n }
 
 func (n *wireNode) flaw(name string) bool { return n.engine.flaw == name }
 
@@ -110,10 +116,6 @@ func (n *wireNode) reconnect() {
 		if !n.flaw("does not say that it was interrupted") {
 			c.push(wireEvent{group: g, interrupted: true})
 		}
-	}
-	for g := range n.forgotten {
-		c.subscribe(g)
-		c.push(wireEvent{group: g, interrupted: true})
 	}
 	for a := range n.listeners {
 		if n.flaw("forgets its addresses in an outage") {

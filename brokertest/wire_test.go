@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/wschannels/wschannels"
 	"github.com/wschannels/wschannels/brokertest"
 )
@@ -22,6 +24,11 @@ type wireEngine struct {
 	data   map[string]*wschannels.MemoryBroker // by prefix
 	limits map[string]wschannels.HistoryLimits
 	conns  map[*wireConn]struct{}
+
+	slowest   sync.Mutex // held while anybody takes a message, with one flaw
+	numbering sync.Mutex // guards what follows, for others
+	numbers   map[uuid.UUID]uint64
+	asked     []string
 }
 
 func newWireEngine(keeps bool, flaw string) *wireEngine {
@@ -213,17 +220,20 @@ func (c *wireConn) goDeaf() {
 
 // wireFeatures are the features of nodes on e.
 func wireFeatures(e *wireEngine) brokertest.Features {
-	node := func(b wschannels.Broker) *wireNode { return b.(*wireNode) }
+	node := func(b wschannels.Broker) *wireNode { return b.(based).base() }
 	return brokertest.Features{
 		Node: func(t *testing.T, b wschannels.Broker) wschannels.Broker { return wireOpen(t, e, node(b).prefix) },
 		Limited: func(t *testing.T, limits wschannels.HistoryLimits) wschannels.Broker {
 			prefix := fmt.Sprint(t.Name(), limits)
 			e.mu.Lock()
-			e.limits[prefix] = limits
+			e.limits[prefix] = e.flawed(limits)
 			e.mu.Unlock()
 			return wireOpen(t, e, prefix)
 		},
 		Stranger: func(t *testing.T, b wschannels.Broker) wschannels.Broker {
+			if e.flaw == "has one prefix" {
+				return wireOpen(t, e, node(b).prefix)
+			}
 			return wireOpen(t, e, node(b).prefix+"2")
 		},
 		Garbage: func(_ *testing.T, b wschannels.Broker, group string) { e.garbage(node(b).prefix, group) },

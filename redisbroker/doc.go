@@ -1,0 +1,21 @@
+// Package redisbroker is a [wschannels.Broker] on Redis 7: boxes in several processes, on
+// several machines, share their groups, with one order and one bounded history for each.
+// It needs redis-server 7.0 or later, alone, with replicas and Sentinel, or as a cluster.
+//
+// # How it works
+//
+// A message is published by one Lua script, which gives it its place, saves it and publishes
+// it: all of that happens, or nothing. A group's place and history outlive its last use by
+// Options.Retain. One connection, beside the client's own, hears what is published to the
+// groups that are subscribed to; it is probed, and replaced when it ends or carries nothing.
+//
+// # What Redis does not promise
+//
+// A Redis that loses its data starts all groups anew. One that loses the end of it, as a
+// replica that becomes master may, and an append-only file that is not written through, is
+// found out by the brokers that were subscribed to a group: that group starts anew, too, in
+// another epoch, so that nobody takes new messages for old ones.
+//
+// With maxmemory, a policy other than noeviction may let go of a group's order, which then
+// starts anew. Where Redis is out of memory, Publish fails, and has published nothing.
+package redisbroker

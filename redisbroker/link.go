@@ -1,0 +1,412 @@
+package redisbroker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/wschannels/wschannels"
+)
+
+const (
+	attemptTime  = 3 * time.Second // for a connection to be made; then another attempt is
+	confirmTime  = 5 * time.Second // for subscriptions to be confirmed
+	firstBackoff = 20 * time.Millisecond
+	maxBackoff   = time.Second
+	batch        = 1000 // channels in one command, and commands in one go
+)
+
+var errDeaf = errors.New("the connection carries nothing any more")
+
+type linkState uint8
+
+const (
+	connecting linkState = iota // for the first time, or a moment ago it still worked
+	up
+	away // an attempt to connect has failed
+)
+
+// A link is what a broker hears from one server: one connection at a time, with the
+// subscriptions to all topics of the link.
+type link struct {
+	b       *Broker
+	node    func() (rueidis.Client, error) // of the server
+	sharded bool
+	probe   string        // a channel of its own
+	kick    chan struct{} // dirty is not empty
+	stop    context.CancelFunc
+	heard   atomic.Bool // something, since the last probe
+
+	// Guarded by b.mu.
+	state linkState
+	cause error               // of away
+	dirty map[string]struct{} // channels whose subscription is to be looked at
+	have  map[string]struct{} // channels subscribed to on the present connection
+	told  bool                // subscribers of the outage
+}
+
+func newLink(b *Broker, node func() (rueidis.Client, error), sharded bool, probe string) *link {
+	return &link{b: b, node: node, sharded: sharded, probe: probe, kick: make(chan struct{}, 1), dirty: make(map[string]struct{})}
+}
+
+// start starts l. b.mu is held, or b is new.
+func (l *link) start() {
+	ctx, stop := context.WithCancel(l.b.ctx)
+	l.stop = stop
+	l.b.wg.Add(1)
+	go func() {
+		defer l.b.wg.Done()
+		defer stop()
+		l.run(ctx)
+	}()
+}
+
+// want has the subscription to channel looked at. b.mu is held.
+func (l *link) want(channel string) {
+	l.dirty[channel] = struct{}{}
+	l.wake()
+}
+
+func (l *link) wake() {
+	select {
+	case l.kick <- struct{}{}:
+	default:
+	}
+}
+
+// run keeps l connected until ctx ends.
+func (l *link) run(ctx context.Context) {
+	for backoff := time.Duration(0); ; {
+		conn, ended, err := l.connect(ctx)
+		if err == nil {
+			backoff = 0
+			err = l.serve(ctx, conn, ended)
+			conn.Close()
+			<-ended // nothing more is being delivered
+			l.lost(ctx, err)
+		} else {
+			l.fail(err)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if backoff > 0 {
+			timer := time.NewTimer(backoff/2 + rand.N(backoff/2))
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				timer.Stop()
+				return
+			}
+		}
+		backoff = min(max(2*backoff, firstBackoff), maxBackoff)
+	}
+}
+
+// connect makes a connection on which the probe's channel is subscribed to. ended gets a
+// value when the connection has ended, and nothing more comes from it.
+func (l *link) connect(ctx context.Context) (conn rueidis.DedicatedClient, ended <-chan error, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, attemptTime, errors.New("no connection in time"))
+	defer cancel()
+	made := make(chan rueidis.DedicatedClient)
+	failed := make(chan error, 1)
+	l.b.wg.Add(1)
+	go func() { // ends with the client's own limits for this
+		defer l.b.wg.Done()
+		node, err := l.node()
+		if err != nil {
+			failed <- err
+			return
+		}
+		conn, _ := node.Dedicate()
+		select {
+		case made <- conn:
+		case <-ctx.Done():
+			conn.Close()
+		}
+	}()
+	select {
+	case conn = <-made:
+	case err := <-failed:
+		return nil, nil, err
+	case <-ctx.Done():
+		return nil, nil, context.Cause(ctx)
+	}
+	ended = conn.SetPubSubHooks(rueidis.PubSubHooks{OnMessage: l.receive, OnSubscription: l.subscription})
+	if err := conn.Do(ctx, l.subscribe(conn, l.probe)).Error(); err != nil {
+		conn.Close()
+		<-ended
+		return nil, nil, err
+	}
+	l.refresh(ctx)
+	return conn, ended, nil
+}
+
+// refresh has the client notice which of its connections for calls an outage has ended. It
+// may not look at one before it is used, and the call that uses it is lost.
+func (l *link) refresh(ctx context.Context) {
+	const enough = 32 // of calls that go by one of 4 connections, at random, to reach them all
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	cmds := make([]rueidis.Completed, 0, enough)
+	for range enough {
+		cmds = append(cmds, l.b.client.B().Exists().Key(l.probe).Build())
+	}
+	var wg sync.WaitGroup
+	for _, cmd := range cmds {
+		wg.Go(func() { l.b.client.Do(ctx, cmd) })
+	}
+	wg.Wait()
+}
+
+// serve keeps the subscriptions of conn as they are wanted, until it ends or ctx does.
+func (l *link) serve(ctx context.Context, conn rueidis.DedicatedClient, ended <-chan error) error {
+	l.connected()
+	l.heard.Store(true)
+	tick := time.NewTicker(l.b.opts.ProbeInterval)
+	defer tick.Stop()
+	probed := make(chan error, 2)
+	for probing := 0; ; {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case err, ok := <-ended:
+			if !ok || err == nil {
+				err = errors.New("the connection has ended")
+			}
+			return err
+		case <-l.kick:
+			if err := l.reconcile(ctx, conn); err != nil {
+				return err
+			}
+		case err := <-probed:
+			if probing--; err != nil {
+				return err
+			}
+		case <-tick.C:
+			if probing == 0 {
+				probing = 2
+				l.heard.Store(false)
+				l.b.wg.Add(2)
+				go l.ping(ctx, conn, probed)
+				go l.publishProbe(ctx, probed)
+			}
+		}
+	}
+}
+
+// ping asks the server for a sign of life on conn.
+func (l *link) ping(ctx context.Context, conn rueidis.DedicatedClient, probed chan<- error) {
+	defer l.b.wg.Done()
+	ctx, cancel := context.WithTimeoutCause(ctx, l.b.opts.ProbeInterval, errDeaf)
+	defer cancel()
+	err := conn.Do(ctx, conn.B().Ping().Build()).NonRedisError()
+	if err != nil && context.Cause(ctx) == errDeaf && !l.heard.Load() {
+		probed <- errDeaf
+		return
+	}
+	probed <- nil
+}
+
+// publishProbe publishes something that l hears, unless it is at a server that does not get
+// what is published. That it could not be published is not l's fault.
+func (l *link) publishProbe(ctx context.Context, probed chan<- error) {
+	defer l.b.wg.Done()
+	ctx, cancel := context.WithTimeout(ctx, l.b.opts.ProbeInterval)
+	defer cancel()
+	b := l.b.client.B()
+	cmd := b.Publish().Channel(l.probe).Message("").Build()
+	if l.sharded {
+		cmd = b.Spublish().Channel(l.probe).Message("").Build()
+	}
+	if err := l.b.client.Do(ctx, cmd).Error(); err != nil {
+		probed <- nil
+		return
+	}
+	<-ctx.Done() // it has the rest of the interval to come back
+	if l.heard.Load() || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		probed <- nil
+		return
+	}
+	probed <- errDeaf
+}
+
+func (l *link) subscribe(conn rueidis.DedicatedClient, channels ...string) rueidis.Completed {
+	if l.sharded {
+		return conn.B().Ssubscribe().Channel(channels...).Build()
+	}
+	return conn.B().Subscribe().Channel(channels...).Build()
+}
+
+// connected says that l works again, and that all its subscriptions are to be made.
+func (l *link) connected() {
+	l.b.mu.Lock()
+	defer l.b.mu.Unlock()
+	l.state, l.cause, l.told = up, nil, false
+	l.have = make(map[string]struct{})
+	clear(l.dirty)
+	for channel, t := range l.b.topics {
+		if t.link == l {
+			l.dirty[channel] = struct{}{}
+		}
+	}
+	l.wake()
+}
+
+// lost says that the connection has ended.
+func (l *link) lost(ctx context.Context, err error) {
+	l.b.mu.Lock()
+	l.state = connecting
+	failed := make(map[wschannels.Subscriber]struct{})
+	for _, t := range l.b.topics {
+		if t.link != l {
+			continue
+		}
+		t.broken = t.broken || t.confirmed
+		t.confirmed = false
+		for _, s := range t.held() {
+			failed[s] = struct{}{}
+		}
+	}
+	quiet := ctx.Err() != nil || l.told
+	l.told = true
+	l.b.mu.Unlock()
+	if quiet {
+		return
+	}
+	err = fmt.Errorf("redisbroker: connection lost: %w: %w", wschannels.ErrUnavailable, err)
+	for s := range failed {
+		s.Failed(err)
+	}
+}
+
+// fail says that an attempt to connect has failed.
+func (l *link) fail(err error) {
+	l.b.mu.Lock()
+	defer l.b.mu.Unlock()
+	l.state, l.cause = away, err
+	err = unavailable(err)
+	for _, t := range l.b.topics {
+		if t.link == l {
+			t.tell(err)
+		}
+	}
+}
+
+// reconcile makes conn's subscriptions as they are wanted.
+func (l *link) reconcile(ctx context.Context, conn rueidis.DedicatedClient) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, confirmTime, errDeaf)
+	defer cancel()
+	add, remove := l.wanted()
+	for chunk := range slices.Chunk(remove, batch) {
+		if err := l.removeAll(ctx, conn, chunk); err != nil {
+			return err
+		}
+	}
+	for chunk := range slices.Chunk(add, batch) {
+		if err := l.addAll(ctx, conn, chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wanted returns the channels whose subscription is missing, and those that have one that
+// nobody wants.
+func (l *link) wanted() (add, remove []string) {
+	l.b.mu.Lock()
+	defer l.b.mu.Unlock()
+	for channel := range l.dirty {
+		t := l.b.topics[channel]
+		_, have := l.have[channel]
+		switch want := t != nil && t.link == l; {
+		case want && have: // again, before the server was told that nobody wants it
+			t.confirm()
+		case want:
+			add = append(add, channel)
+		case have:
+			remove = append(remove, channel)
+			delete(l.have, channel)
+		}
+	}
+	clear(l.dirty)
+	return add, remove
+}
+
+func (l *link) removeAll(ctx context.Context, conn rueidis.DedicatedClient, channels []string) error {
+	if !l.sharded {
+		return conn.Do(ctx, conn.B().Unsubscribe().Channel(channels...).Build()).NonRedisError()
+	}
+	cmds := make(rueidis.Commands, 0, len(channels))
+	for _, channel := range channels {
+		cmds = append(cmds, conn.B().Sunsubscribe().Channel(channel).Build())
+	}
+	for _, r := range conn.DoMulti(ctx, cmds...) {
+		if err := r.NonRedisError(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *link) addAll(ctx context.Context, conn rueidis.DedicatedClient, channels []string) error {
+	if !l.sharded {
+		err := conn.Do(ctx, l.subscribe(conn, channels...)).Error()
+		if _, refused := rueidis.IsRedisErr(err); refused && len(channels) > 1 {
+			for _, channel := range channels { // perhaps it is only one of them
+				if err := l.addAll(ctx, conn, []string{channel}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		return l.added(channels, err)
+	}
+	cmds := make(rueidis.Commands, 0, len(channels))
+	for _, channel := range channels {
+		cmds = append(cmds, l.subscribe(conn, channel))
+	}
+	for i, r := range conn.DoMulti(ctx, cmds...) {
+		if err := l.added(channels[i:i+1], r.Error()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// added says what became of a SUBSCRIBE; it returns an error if the connection has failed.
+func (l *link) added(channels []string, err error) error {
+	if _, refused := rueidis.IsRedisErr(err); err != nil && !refused {
+		return err
+	}
+	failed := make(map[wschannels.Subscriber]struct{})
+	l.b.mu.Lock()
+	for _, channel := range channels {
+		if err == nil {
+			l.have[channel] = struct{}{}
+		}
+		t := l.b.topics[channel]
+		switch {
+		case t == nil || t.link != l:
+		case err == nil:
+			t.confirm()
+		default:
+			t.tell(unavailable(err))
+			for _, s := range t.held() {
+				failed[s] = struct{}{}
+			}
+		}
+	}
+	l.b.mu.Unlock()
+	for s := range failed {
+		s.Failed(unavailable(err))
+	}
+	return nil
+}

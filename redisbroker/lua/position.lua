@@ -1,0 +1,2 @@
+keep()
+return {epoch, int(seq)}

@@ -1,0 +1,132 @@
+package redisbroker
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/wschannels/wschannels"
+)
+
+// subscription is called on the connection's goroutine, as receive is, so that what it tells
+// comes before the first message.
+func (l *link) subscription(s rueidis.PubSubSubscription) {
+	if s.Kind == "subscribe" || s.Kind == "ssubscribe" {
+		l.restored(s.Channel)
+	}
+}
+
+// restored tells those who were subscribed to channel before an outage that it is over.
+func (l *link) restored(channel string) {
+	l.b.mu.Lock()
+	t := l.b.topics[channel]
+	if t == nil || t.link != l || !t.broken {
+		l.b.mu.Unlock()
+		return
+	}
+	t.broken = false
+	name, held := t.name, t.held()
+	l.b.mu.Unlock()
+	for _, s := range held {
+		s.Interrupted(name)
+	}
+}
+
+// receive is called for each message, one at a time.
+func (l *link) receive(m rueidis.PubSubMessage) {
+	if !l.heard.Load() {
+		l.heard.Store(true)
+	}
+	if m.Channel == l.probe {
+		return
+	}
+	if m.Message == "" {
+		l.garbage(m.Channel)
+		return
+	}
+	switch m.Message[0] {
+	case 'p':
+		l.publication(m)
+	default:
+		l.garbage(m.Channel)
+	}
+}
+
+// publication hands a group message on.
+func (l *link) publication(m rueidis.PubSubMessage) {
+	p := new(wschannels.Publication)
+	if err := readPublication(p, m.Message); err != nil {
+		l.garbage(m.Channel)
+		return
+	}
+	l.b.mu.Lock()
+	t := l.b.topics[m.Channel]
+	if t == nil {
+		l.b.mu.Unlock()
+		return // nobody is subscribed any more
+	}
+	// Nothing comes twice in Redis's own order: the engine has lost the end of this one.
+	// Whoever hears that it was interrupted asks for the position, and with what has been
+	// seen, that starts a new order.
+	back := p.Epoch == t.seen.epoch && p.Seq <= t.seen.seq
+	if !back {
+		t.seen = seen{p.Epoch, p.Seq}
+	}
+	p.Group = t.name
+	subs := t.subs
+	l.b.mu.Unlock()
+	for _, s := range subs {
+		if back {
+			s.Interrupted(p.Group)
+		}
+		s.Deliver(p)
+	}
+}
+
+var errGarbage = errors.New("redisbroker: received what no broker sent")
+
+// Of what no broker sent, so many are told of in a row, and then one in each interval.
+const (
+	garbageBurst = 100
+	garbageEvery = 100 * time.Millisecond
+)
+
+// blame bounds how often garbage is told of.
+type blame struct {
+	left    int
+	at      time.Time
+	skipped int
+}
+
+// allow reports whether one more may be told of, and how many have not been.
+func (b *blame) allow(now time.Time) (skipped int, ok bool) {
+	if n := int(now.Sub(b.at) / garbageEvery); n > 0 {
+		b.left, b.at = min(b.left+n, garbageBurst), now
+	}
+	if b.left == 0 {
+		b.skipped++
+		return 0, false
+	}
+	b.left--
+	skipped, b.skipped = b.skipped, 0
+	return skipped, true
+}
+
+// garbage tells channel's subscribers of something that no broker sent.
+func (l *link) garbage(channel string) {
+	l.b.mu.Lock()
+	t := l.b.topics[channel]
+	skipped, ok := l.b.blamed.allow(time.Now())
+	if t == nil || !ok {
+		l.b.mu.Unlock()
+		return
+	}
+	name, subs := t.name, t.subs
+	l.b.mu.Unlock()
+	err := fmt.Errorf("%w, to %q (and %d more that were not reported)", errGarbage, name, skipped)
+	for _, s := range subs {
+		s.Failed(err)
+	}
+}

@@ -19,19 +19,23 @@ type Broker struct {
 	owned  bool // made by Open
 	opts   Options
 	limits [4]string     // of the history, for scripts
-	inbox  string        // the channel of what is for this broker alone
+	token  string        // of this broker
+	inbox  string        // the channel of what is for it alone
 	slots  chan struct{} // one for each call that is with the client
 
 	ctx  context.Context // ends with Close
 	stop context.CancelCauseFunc
 	wg   sync.WaitGroup // of goroutines, and of calls under way
 
-	mu     sync.Mutex // guards what follows, and what a topic or a link says it guards
-	topics map[string]*topic
-	link   *link // to a server that is no cluster, else nil
-	shards *cluster
-	closed bool
-	blamed blame
+	desk desk
+
+	mu      sync.Mutex // guards what follows, and what a topic or a link says it guards
+	topics  map[string]*topic
+	link    *link // to a server that is no cluster, else nil
+	shards  *cluster
+	closed  bool
+	blamed  blame
+	burying bool // dead nodes, in the background
 }
 
 // maxCalls is how many calls may be with the client at a time. Where its connections carry
@@ -59,9 +63,11 @@ func New(client rueidis.Client, opts *Options) (*Broker, error) {
 		slots:  make(chan struct{}, maxCalls),
 		topics: make(map[string]*topic),
 	}
-	b.inbox = b.channel("b.", newToken())
+	b.token = newToken()
+	b.inbox = b.channel(ofBroker, b.token)
 	b.ctx, b.stop = context.WithCancelCause(context.Background())
 	b.start()
+	b.wg.Go(b.keep)
 	return b, nil
 }
 

@@ -271,15 +271,18 @@ func (l *link) lost(ctx context.Context, err error) {
 		}
 		t.broken = t.broken || t.confirmed
 		t.confirmed = false
-		for _, s := range t.held() {
-			failed[s] = struct{}{}
-		}
+		t.addHeld(failed)
 	}
+	inbox := l.b.topics[l.b.inbox]
+	asking := inbox != nil && inbox.link == l
 	quiet := ctx.Err() != nil || l.told
 	l.told = true
 	l.b.mu.Unlock()
 	if quiet {
 		return
+	}
+	if asking {
+		l.b.desk.fail(fmt.Errorf("redisbroker: connection lost: %w: %w", wschannels.ErrUnknownOutcome, err))
 	}
 	err = fmt.Errorf("redisbroker: connection lost: %w: %w", wschannels.ErrUnavailable, err)
 	for s := range failed {
@@ -399,9 +402,7 @@ func (l *link) added(channels []string, err error) error {
 			t.confirm()
 		default:
 			t.tell(unavailable(err))
-			for _, s := range t.held() {
-				failed[s] = struct{}{}
-			}
+			t.addHeld(failed)
 		}
 	}
 	l.b.mu.Unlock()

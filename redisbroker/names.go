@@ -10,12 +10,17 @@ import "strings"
 //	wschannels:{g.lobby}log     its history
 //	wschannels:{g.lobby}here    who is present
 //	wschannels:{a.node-1}       the channel of an address
-//	wschannels:{u.ann}mail      a mailbox
-//	wschannels:{nodes}          the leases of nodes
+//	wschannels:{b.0123…}        the channel of a broker, for answers
+//	wschannels:{u.ann}mail      a mailbox, and
+//	wschannels:{u.ann}size      what is in it
+//	wschannels:{nodes}leases    when the leases of nodes end
+//	wschannels:{nodes}runs      a token for each node; and what it has said something of:
+//	wschannels:{nodes}said.node-1
 const (
 	ofGroup   = "g."
 	ofAddress = "a."
 	ofUser    = "u."
+	ofBroker  = "b."
 )
 
 // channel returns the channel, and the start of the keys, of what kind and name say.

@@ -49,6 +49,12 @@ func (l *link) receive(m rueidis.PubSubMessage) {
 	switch m.Message[0] {
 	case 'p':
 		l.publication(m)
+	case 'e':
+		l.appeared(m)
+	case 'q':
+		l.requested(m)
+	case 'a':
+		l.answered(m)
 	default:
 		l.garbage(m.Channel)
 	}

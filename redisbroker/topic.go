@@ -9,7 +9,8 @@ import (
 
 // A topic is a channel that somebody here wants to hear. The broker's mu guards its fields.
 type topic struct {
-	name string // of the group or address
+	kind string // ofGroup, ofAddress or ofBroker
+	name string
 	link *link
 
 	members []*member
@@ -24,7 +25,7 @@ type topic struct {
 
 // A member of a topic is a Subscriber or a Listener.
 type member struct {
-	who     any
+	who     interruptible
 	held    bool // a call that subscribed it has returned
 	pending int  // such calls under way
 }
@@ -47,7 +48,7 @@ func (t *topic) confirm() {
 	t.tell(nil)
 }
 
-func (t *topic) member(who any) *member {
+func (t *topic) member(who interruptible) *member {
 	i := slices.IndexFunc(t.members, func(m *member) bool { return m.who == who })
 	if i < 0 {
 		return nil
@@ -63,29 +64,42 @@ func (t *topic) remove(m *member) {
 func (t *topic) list() {
 	t.subs, t.ears = nil, nil
 	for _, m := range t.members {
-		switch who := m.who.(type) {
-		case wschannels.Subscriber:
-			t.subs = append(t.subs, who)
-		case wschannels.Listener:
-			t.ears = append(t.ears, who)
+		switch t.kind {
+		case ofGroup:
+			t.subs = append(t.subs, m.who.(wschannels.Subscriber))
+		case ofAddress:
+			t.ears = append(t.ears, m.who.(wschannels.Listener))
 		}
 	}
 }
 
-// held returns the subscribers that were subscribed, and not just about to be.
-func (t *topic) held() []wschannels.Subscriber {
-	var held []wschannels.Subscriber
+// An interruptible is a Subscriber, a Listener or a desk.
+type interruptible interface{ Interrupted(name string) }
+
+// held returns the members that were subscribed, and not just about to be.
+func (t *topic) held() []interruptible {
+	var held []interruptible
 	for _, m := range t.members {
-		if s, ok := m.who.(wschannels.Subscriber); ok && m.held {
-			held = append(held, s)
+		if m.held {
+			held = append(held, m.who)
 		}
 	}
 	return held
 }
 
+// addHeld adds to failed the subscribers who are to hear that something went wrong.
+func (t *topic) addHeld(failed map[wschannels.Subscriber]struct{}) {
+	if t.kind != ofGroup {
+		return
+	}
+	for _, m := range t.held() {
+		failed[m.(wschannels.Subscriber)] = struct{}{}
+	}
+}
+
 // Subscribe is [wschannels.Broker]'s.
 func (b *Broker) Subscribe(ctx context.Context, group string, s wschannels.Subscriber) error {
-	return b.join(ctx, b.channel(ofGroup, group), group, s)
+	return b.join(ctx, ofGroup, group, s)
 }
 
 // Unsubscribe is [wschannels.Broker]'s.
@@ -93,11 +107,12 @@ func (b *Broker) Unsubscribe(_ context.Context, group string, s wschannels.Subsc
 	return b.part(b.channel(ofGroup, group), s)
 }
 
-// join returns once the server has confirmed that what is published to channel comes to who.
-func (b *Broker) join(ctx context.Context, channel, name string, who any) error {
+// join returns once the server has confirmed that what is published to the channel comes to who.
+func (b *Broker) join(ctx context.Context, kind, name string, who interruptible) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	channel := b.channel(kind, name)
 	b.mu.Lock()
 	if b.closed {
 		b.mu.Unlock()
@@ -110,7 +125,7 @@ func (b *Broker) join(ctx context.Context, channel, name string, who any) error 
 			defer b.mu.Unlock()
 			return unavailable(l.cause)
 		}
-		t = &topic{name: name, link: l}
+		t = &topic{kind: kind, name: name, link: l}
 		b.topics[channel] = t
 		l.want(channel)
 	}
@@ -171,7 +186,7 @@ func (b *Broker) drop(channel string, t *topic) {
 }
 
 // part is the opposite of join. The server is told later.
-func (b *Broker) part(channel string, who any) error {
+func (b *Broker) part(channel string, who interruptible) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {

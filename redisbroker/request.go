@@ -1,0 +1,184 @@
+package redisbroker
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/wschannels/wschannels"
+)
+
+// answerTime bounds how long an answer tries to get through.
+const answerTime = 5 * time.Second
+
+// A desk is what waits for answers to this broker's requests.
+type desk struct {
+	mu      sync.Mutex // guards what follows
+	last    uint64
+	waiting map[uint64]chan<- reply
+}
+
+type reply struct {
+	data []byte
+	err  error
+}
+
+// Interrupted makes a desk a member of its topic; the calls know of the outage already.
+func (d *desk) Interrupted(string) {}
+
+func (d *desk) open() (id uint64, answer <-chan reply) {
+	ch := make(chan reply, 1)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.waiting == nil {
+		d.waiting = make(map[uint64]chan<- reply)
+	}
+	d.last++
+	d.waiting[d.last] = ch
+	return d.last, ch
+}
+
+func (d *desk) forget(id uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.waiting, id)
+}
+
+// answer hands r to the request of that number, if it still waits and has no answer.
+func (d *desk) answer(id uint64, r reply) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if ch := d.waiting[id]; ch != nil {
+		ch <- r
+		delete(d.waiting, id)
+	}
+}
+
+// fail ends all waiting.
+func (d *desk) fail(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id, ch := range d.waiting {
+		ch <- reply{err: err}
+		delete(d.waiting, id)
+	}
+}
+
+// Listen is [wschannels.RequestBroker]'s.
+func (b *Broker) Listen(ctx context.Context, address string, l wschannels.Listener) error {
+	return b.join(ctx, ofAddress, address, l)
+}
+
+// Unlisten is [wschannels.RequestBroker]'s.
+func (b *Broker) Unlisten(_ context.Context, address string, l wschannels.Listener) error {
+	return b.part(b.channel(ofAddress, address), l)
+}
+
+// Request is [wschannels.RequestBroker]'s. Whether there is a listener, Redis says when it
+// has passed the request on.
+func (b *Broker) Request(ctx context.Context, address string, data []byte) ([]byte, error) {
+	if err := b.join(ctx, ofBroker, b.token, &b.desk); err != nil { // the first, or after an outage
+		return nil, err
+	}
+	id, answer := b.desk.open()
+	defer b.desk.forget(id)
+	channel := b.channel(ofAddress, address)
+	n, err := b.send(ctx, channel, b.request(id, data))
+	switch {
+	case err != nil:
+		return nil, err
+	case n == 0:
+		return nil, wschannels.ErrNobody
+	}
+	select {
+	case r := <-answer:
+		return r.data, r.err
+	case <-b.ctx.Done():
+		return nil, fmt.Errorf("redisbroker: %w: no answer: %w", wschannels.ErrUnknownOutcome, wschannels.ErrClosed)
+	case <-ctx.Done():
+		return nil, fmt.Errorf("redisbroker: %w: no answer: %w", wschannels.ErrUnknownOutcome, context.Cause(ctx))
+	}
+}
+
+// send publishes s to channel, and returns how many connections got it.
+func (b *Broker) send(ctx context.Context, channel, s string) (int64, error) {
+	if _, err := b.enter(ctx, channel); err != nil {
+		return 0, err
+	}
+	defer b.leave()
+	cmd := b.client.B().Publish().Channel(channel).Message(s).Build()
+	if b.shards != nil {
+		cmd = b.client.B().Spublish().Channel(channel).Message(s).Build()
+	}
+	n, err := b.client.Do(ctx, cmd).AsInt64()
+	if err != nil {
+		return 0, failure(ctx, false, err)
+	}
+	return n, nil
+}
+
+// request is what is sent: 'q', the token of the broker that asks, the request's number, a
+// space, and data. The answer is 'a', the number, a space, and data.
+func (b *Broker) request(id uint64, data []byte) string {
+	return "q" + b.token + strconv.FormatUint(id, 10) + " " + rueidis.BinaryString(data)
+}
+
+// requested hands a request to those who listen.
+func (l *link) requested(m rueidis.PubSubMessage) {
+	number, data, ok := strings.Cut(m.Message[1:], " ")
+	if !ok || len(number) <= epochLen || !isToken(number[:epochLen]) {
+		l.garbage(m.Channel)
+		return
+	}
+	asker := strings.Clone(number[:epochLen])
+	id, err := strconv.ParseUint(number[epochLen:], 10, 64)
+	if err != nil {
+		l.garbage(m.Channel)
+		return
+	}
+	l.b.mu.Lock()
+	t := l.b.topics[m.Channel]
+	if t == nil {
+		l.b.mu.Unlock()
+		return
+	}
+	name, ears := t.name, t.ears
+	l.b.mu.Unlock()
+	for _, ear := range ears {
+		var once sync.Once
+		ear.Hear(name, []byte(data), func(data []byte) {
+			once.Do(func() { l.b.answer(asker, id, data) })
+		})
+	}
+}
+
+// answer sends an answer without waiting for that.
+func (b *Broker) answer(asker string, id uint64, data []byte) {
+	s := "a" + strconv.FormatUint(id, 10) + " " + rueidis.BinaryString(data)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return
+	}
+	b.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(b.ctx, answerTime)
+		defer cancel()
+		_, _ = b.send(ctx, b.channel(ofBroker, asker), s) // who asked hears of an outage, or waits
+	})
+}
+
+// answered hands an answer to the request that waits for it.
+func (l *link) answered(m rueidis.PubSubMessage) {
+	number, data, ok := strings.Cut(m.Message[1:], " ")
+	id, err := strconv.ParseUint(number, 10, 64)
+	if !ok || err != nil || m.Channel != l.b.inbox {
+		l.garbage(m.Channel)
+		return
+	}
+	l.b.desk.answer(id, reply{data: []byte(data)})
+}

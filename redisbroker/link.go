@@ -305,20 +305,30 @@ func (l *link) fail(err error) {
 
 // reconcile makes conn's subscriptions as they are wanted.
 func (l *link) reconcile(ctx context.Context, conn rueidis.DedicatedClient) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, confirmTime, errDeaf)
-	defer cancel()
 	add, remove := l.wanted()
 	for chunk := range slices.Chunk(remove, batch) {
-		if err := l.removeAll(ctx, conn, chunk); err != nil {
+		if err := l.confirmed(ctx, conn, chunk, l.removeAll); err != nil {
 			return err
 		}
 	}
 	for chunk := range slices.Chunk(add, batch) {
-		if err := l.addAll(ctx, conn, chunk); err != nil {
+		if err := l.confirmed(ctx, conn, chunk, l.addAll); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// confirmed calls change, and bounds its time.
+func (l *link) confirmed(ctx context.Context, conn rueidis.DedicatedClient, channels []string,
+	change func(context.Context, rueidis.DedicatedClient, []string) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, confirmTime, errDeaf)
+	defer cancel()
+	err := change(ctx, conn, channels)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // wanted returns the channels whose subscription is missing, and those that have one that

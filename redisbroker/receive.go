@@ -13,8 +13,16 @@ import (
 // subscription is called on the connection's goroutine, as receive is, so that what it tells
 // comes before the first message.
 func (l *link) subscription(s rueidis.PubSubSubscription) {
+	l.sign()
 	if s.Kind == "subscribe" || s.Kind == "ssubscribe" {
 		l.restored(s.Channel)
+	}
+}
+
+// sign notes a sign of life.
+func (l *link) sign() {
+	if !l.heard.Load() { // or each message would be a write that all processors see
+		l.heard.Store(true)
 	}
 }
 
@@ -36,9 +44,7 @@ func (l *link) restored(channel string) {
 
 // receive is called for each message, one at a time.
 func (l *link) receive(m rueidis.PubSubMessage) {
-	if !l.heard.Load() {
-		l.heard.Store(true)
-	}
+	l.sign()
 	if m.Channel == l.probe {
 		return
 	}

@@ -75,8 +75,8 @@ func (b *Broker) Listen(ctx context.Context, address string, l wschannels.Listen
 }
 
 // Unlisten is [wschannels.RequestBroker]'s.
-func (b *Broker) Unlisten(_ context.Context, address string, l wschannels.Listener) error {
-	return b.part(b.channel(ofAddress, address), l)
+func (b *Broker) Unlisten(ctx context.Context, address string, l wschannels.Listener) error {
+	return b.part(ctx, b.channel(ofAddress, address), l)
 }
 
 // Request is [wschannels.RequestBroker]'s. Whether there is a listener, Redis says when it

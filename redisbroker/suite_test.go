@@ -89,7 +89,7 @@ func (h *harness) features() brokertest.Features {
 			h.of(t, b).server.CLI("PUBLISH", h.channel(t, b, group), "what no broker sent")
 		},
 		Subscribed: func(t *testing.T, b wschannels.Broker, group string) bool {
-			return strings.HasSuffix(h.of(t, b).server.CLI("PUBSUB", "NUMSUB", h.channel(t, b, group)), "\n1")
+			return !strings.HasSuffix(h.of(t, b).server.CLI("PUBSUB", "NUMSUB", h.channel(t, b, group)), "\n0")
 		},
 		Cut:  func(t *testing.T, b wschannels.Broker) { h.of(t, b).proxy.Cut() },
 		Deaf: func(t *testing.T, b wschannels.Broker) { h.of(t, b).proxy.Deafen() },

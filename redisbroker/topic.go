@@ -103,8 +103,8 @@ func (b *Broker) Subscribe(ctx context.Context, group string, s wschannels.Subsc
 }
 
 // Unsubscribe is [wschannels.Broker]'s.
-func (b *Broker) Unsubscribe(_ context.Context, group string, s wschannels.Subscriber) error {
-	return b.part(b.channel(ofGroup, group), s)
+func (b *Broker) Unsubscribe(ctx context.Context, group string, s wschannels.Subscriber) error {
+	return b.part(ctx, b.channel(ofGroup, group), s)
 }
 
 // join returns once the server has confirmed that what is published to the channel comes to who.
@@ -186,7 +186,10 @@ func (b *Broker) drop(channel string, t *topic) {
 }
 
 // part is the opposite of join. The server is told later.
-func (b *Broker) part(channel string, who interruptible) error {
+func (b *Broker) part(ctx context.Context, channel string, who interruptible) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {

@@ -33,6 +33,7 @@ type Broker struct {
 	topics  map[string]*topic
 	link    *link // to a server that is no cluster, else nil
 	shards  *cluster
+	told    map[wschannels.Subscriber]struct{} // of the outage that is not over
 	closed  bool
 	blamed  blame
 	burying bool // dead nodes, in the background
@@ -62,6 +63,7 @@ func New(client rueidis.Client, opts *Options) (*Broker, error) {
 		limits: [4]string{strconv.Itoa(o.History.Bytes), strconv.Itoa(o.History.Len), millis(o.History.TTL), millis(o.Retain)},
 		slots:  make(chan struct{}, maxCalls),
 		topics: make(map[string]*topic),
+		told:   make(map[wschannels.Subscriber]struct{}),
 	}
 	b.token = newToken()
 	b.inbox = b.channel(ofBroker, b.token)

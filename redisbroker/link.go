@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -38,9 +39,9 @@ const (
 type link struct {
 	b       *Broker
 	node    func() (rueidis.Client, error) // of the server
-	sharded bool
-	probe   string        // a channel of its own
-	kick    chan struct{} // dirty is not empty
+	cluster *cluster                       // that the server is of, or nil
+	probe   string                         // a channel of its own
+	kick    chan struct{}                  // dirty is not empty
 	stop    context.CancelFunc
 	heard   atomic.Bool // something, since the last probe
 
@@ -52,8 +53,8 @@ type link struct {
 	told  bool                // subscribers of the outage
 }
 
-func newLink(b *Broker, node func() (rueidis.Client, error), sharded bool, probe string) *link {
-	return &link{b: b, node: node, sharded: sharded, probe: probe, kick: make(chan struct{}, 1), dirty: make(map[string]struct{})}
+func newLink(b *Broker, node func() (rueidis.Client, error), cluster *cluster, probe string) *link {
+	return &link{b: b, node: node, cluster: cluster, probe: probe, kick: make(chan struct{}, 1), dirty: make(map[string]struct{})}
 }
 
 // start starts l. b.mu is held, or b is new.
@@ -223,7 +224,7 @@ func (l *link) publishProbe(ctx context.Context, probed chan<- error) {
 	defer cancel()
 	b := l.b.client.B()
 	cmd := b.Publish().Channel(l.probe).Message("").Build()
-	if l.sharded {
+	if l.cluster != nil {
 		cmd = b.Spublish().Channel(l.probe).Message("").Build()
 	}
 	if err := l.b.client.Do(ctx, cmd).Error(); err != nil {
@@ -239,7 +240,7 @@ func (l *link) publishProbe(ctx context.Context, probed chan<- error) {
 }
 
 func (l *link) subscribe(conn rueidis.DedicatedClient, channels ...string) rueidis.Completed {
-	if l.sharded {
+	if l.cluster != nil {
 		return conn.B().Ssubscribe().Channel(channels...).Build()
 	}
 	return conn.B().Subscribe().Channel(channels...).Build()
@@ -250,6 +251,9 @@ func (l *link) connected() {
 	l.b.mu.Lock()
 	defer l.b.mu.Unlock()
 	l.state, l.cause, l.told = up, nil, false
+	if l.b.outages() == 0 {
+		clear(l.b.told)
+	}
 	l.have = make(map[string]struct{})
 	clear(l.dirty)
 	for channel, t := range l.b.topics {
@@ -266,18 +270,24 @@ func (l *link) lost(ctx context.Context, err error) {
 	l.state = connecting
 	failed := make(map[wschannels.Subscriber]struct{})
 	for _, t := range l.b.topics {
-		if t.link != l {
-			continue
+		if t.link == l {
+			t.interrupt()
+			t.addHeld(failed)
 		}
-		t.broken = t.broken || t.confirmed
-		t.confirmed = false
-		t.addHeld(failed)
+	}
+	for s := range l.b.told { // of this outage, by another link
+		delete(failed, s)
+	}
+	quiet := ctx.Err() != nil
+	if l.told = true; !quiet {
+		maps.Copy(l.b.told, failed)
 	}
 	inbox := l.b.topics[l.b.inbox]
 	asking := inbox != nil && inbox.link == l
-	quiet := ctx.Err() != nil || l.told
-	l.told = true
 	l.b.mu.Unlock()
+	if l.cluster != nil {
+		l.cluster.look()
+	}
 	if quiet {
 		return
 	}
@@ -295,6 +305,9 @@ func (l *link) fail(err error) {
 	l.b.mu.Lock()
 	defer l.b.mu.Unlock()
 	l.state, l.cause = away, err
+	if l.cluster != nil {
+		l.cluster.look()
+	}
 	err = unavailable(err)
 	for _, t := range l.b.topics {
 		if t.link == l {
@@ -344,6 +357,7 @@ func (l *link) wanted() (add, remove []string) {
 			t.confirm()
 		case want:
 			add = append(add, channel)
+			l.have[channel] = struct{}{} // it may end again before it is known to be there
 		case have:
 			remove = append(remove, channel)
 			delete(l.have, channel)
@@ -354,7 +368,7 @@ func (l *link) wanted() (add, remove []string) {
 }
 
 func (l *link) removeAll(ctx context.Context, conn rueidis.DedicatedClient, channels []string) error {
-	if !l.sharded {
+	if l.cluster == nil {
 		return conn.Do(ctx, conn.B().Unsubscribe().Channel(channels...).Build()).NonRedisError()
 	}
 	cmds := make(rueidis.Commands, 0, len(channels))
@@ -370,7 +384,7 @@ func (l *link) removeAll(ctx context.Context, conn rueidis.DedicatedClient, chan
 }
 
 func (l *link) addAll(ctx context.Context, conn rueidis.DedicatedClient, channels []string) error {
-	if !l.sharded {
+	if l.cluster == nil {
 		err := conn.Do(ctx, l.subscribe(conn, channels...)).Error()
 		if _, refused := rueidis.IsRedisErr(err); refused && len(channels) > 1 {
 			for _, channel := range channels { // perhaps it is only one of them
@@ -402,14 +416,19 @@ func (l *link) added(channels []string, err error) error {
 	failed := make(map[wschannels.Subscriber]struct{})
 	l.b.mu.Lock()
 	for _, channel := range channels {
-		if err == nil {
-			l.have[channel] = struct{}{}
+		_, have := l.have[channel]
+		if err != nil {
+			delete(l.have, channel)
 		}
 		t := l.b.topics[channel]
 		switch {
 		case t == nil || t.link != l:
-		case err == nil:
+		case err == nil && have:
 			t.confirm()
+		case err == nil: // the server has ended it since
+		case l.cluster != nil && refused(err.Error()): // the slot has moved, or is about to
+			l.dirty[channel] = struct{}{}
+			l.cluster.look()
 		default:
 			t.tell(unavailable(err))
 			t.addHeld(failed)

@@ -14,9 +14,28 @@ import (
 // comes before the first message.
 func (l *link) subscription(s rueidis.PubSubSubscription) {
 	l.sign()
-	if s.Kind == "subscribe" || s.Kind == "ssubscribe" {
+	switch s.Kind {
+	case "subscribe", "ssubscribe":
 		l.restored(s.Channel)
+	case "sunsubscribe":
+		l.unsubscribed(s.Channel)
 	}
+}
+
+// unsubscribed notes that the server has ended a subscription: as was asked for, or because
+// it does not have the slot any more.
+func (l *link) unsubscribed(channel string) {
+	l.b.mu.Lock()
+	defer l.b.mu.Unlock()
+	if _, ok := l.have[channel]; !ok || l.cluster == nil {
+		return
+	}
+	delete(l.have, channel)
+	if t := l.b.topics[channel]; t != nil && t.link == l {
+		t.interrupt()
+		l.dirty[channel] = struct{}{}
+	}
+	l.cluster.look()
 }
 
 // sign notes a sign of life.

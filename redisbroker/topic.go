@@ -48,6 +48,12 @@ func (t *topic) confirm() {
 	t.tell(nil)
 }
 
+// interrupt says that the server's confirmation is worth nothing any more.
+func (t *topic) interrupt() {
+	t.broken = t.broken || t.confirmed
+	t.confirmed = false
+}
+
 func (t *topic) member(who interruptible) *member {
 	i := slices.IndexFunc(t.members, func(m *member) bool { return m.who == who })
 	if i < 0 {

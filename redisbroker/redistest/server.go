@@ -59,6 +59,12 @@ func Need(tb testing.TB, program string) {
 	}
 }
 
+// FreePort returns a port that nobody uses now.
+func FreePort(tb testing.TB) string {
+	tb.Helper()
+	return strconv.Itoa(freePort(tb))
+}
+
 func freePort(tb testing.TB) int {
 	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

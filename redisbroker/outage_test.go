@@ -3,7 +3,9 @@ package redisbroker_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -215,4 +217,103 @@ func TestManySubscriptionsAtOnceAreAFewRoundTrips(t *testing.T) {
 		}
 		return true
 	})
+}
+
+// A gate is a Subscriber that holds up deliveries until it is opened.
+type gate struct {
+	recorder
+	open chan struct{}
+}
+
+func (g *gate) Deliver(p *wschannels.Publication) {
+	<-g.open
+	g.recorder.Deliver(p)
+}
+
+func TestWhoIsTooSlowForTheServerIsToldThatMessagesMayBeMissing(t *testing.T) {
+	s := redistest.Start(t, "--client-output-buffer-limit", "pubsub 256kb 256kb 1")
+	b := open(t, s.URL(), nil)
+	g := &gate{open: make(chan struct{})}
+	subscribe(t, b, g, "a")
+	other := open(t, s.URL(), nil)
+	large := strings.Repeat("x", 100_000)
+	until(t, "the server has ended the connection", func() bool {
+		publish(t, other, message("a", large))
+		return s.CLI("PUBSUB", "NUMSUB", "wschannels:{g.a}") == "wschannels:{g.a}\n0"
+	})
+	close(g.open)
+	until(t, "Interrupted", func() bool { return g.count("a", "interrupted") == 1 })
+	p := publish(t, other, message("a", "after"))
+	until(t, "delivery", func() bool { return slices.Contains(g.seqs("a"), p.Seq) })
+	if n := g.count("", "failed"); n != 1 {
+		t.Errorf("Failed was called %d times", n)
+	}
+	if !slices.IsSorted(g.seqs("a")) {
+		t.Errorf("not in order: %v", g.seqs("a"))
+	}
+}
+
+func TestFailedPublishesAreNotRepeated(t *testing.T) {
+	s := redistest.Start(t)
+	p := redistest.NewProxy(t, s.Addr())
+	b, watch := open(t, p.URL(), &fast), open(t, s.URL(), nil)
+	var sent, unknown atomic.Int64
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				err := b.Publish(within(t, time.Second), message("a", "x"))
+				switch {
+				case err == nil:
+					sent.Add(1)
+				case is(err, wschannels.ErrUnknownOutcome):
+					unknown.Add(1)
+				case !is(err, wschannels.ErrUnavailable):
+					t.Errorf("Publish: %v", err)
+				}
+			}
+		})
+	}
+	for range 20 {
+		n := sent.Load()
+		until(t, "traffic", func() bool { return sent.Load() > n+20 })
+		p.Cut()
+	}
+	close(stop)
+	wg.Wait()
+	at, err := watch.Position(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := int64(at.Seq); n < sent.Load() || n > sent.Load()+unknown.Load() {
+		t.Errorf("%d published; %d succeeded, %d have an unknown outcome", n, sent.Load(), unknown.Load())
+	}
+}
+
+func TestAServerThatRefusesHasDoneNothing(t *testing.T) {
+	s := redistest.Start(t)
+	b := open(t, s.URL(), nil)
+	var r recorder
+	subscribe(t, b, &r, "a")
+	publish(t, b, saved("a", "1"))
+	s.CLI("CONFIG", "SET", "maxmemory", "1mb", "maxmemory-policy", "noeviction")
+	wantErr(t, b.Publish(t.Context(), saved("a", "no")), wschannels.ErrUnavailable)
+	s.CLI("CONFIG", "SET", "maxmemory", "0")
+	if p := publish(t, b, saved("a", "2")); p.Seq != 2 {
+		t.Errorf("Seq = %d, want 2", p.Seq)
+	}
+	s.CLI("SCRIPT", "FLUSH")
+	if p := publish(t, b, saved("a", "3")); p.Seq != 3 {
+		t.Errorf("without scripts: Seq = %d, want 3", p.Seq)
+	}
+	s.CLI("CONFIG", "SET", "min-replicas-to-write", "1")
+	wantErr(t, b.Publish(t.Context(), saved("a", "no")), wschannels.ErrUnavailable)
+	s.CLI("CONFIG", "SET", "min-replicas-to-write", "0")
+	wantTexts(t, history(t, b, "a", nil), "1:1", "2:2", "3:3")
 }

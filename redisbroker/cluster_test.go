@@ -21,6 +21,13 @@ func newBroker(t testing.TB, co rueidis.ClientOption, opts *redisbroker.Options)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(client.Close)
+	return brokerOf(t, client, opts)
+}
+
+// brokerOf returns a broker that uses client, and leaves it open.
+func brokerOf(t testing.TB, client rueidis.Client, opts *redisbroker.Options) *redisbroker.Broker {
+	t.Helper()
 	b, err := redisbroker.New(client, opts)
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +37,6 @@ func newBroker(t testing.TB, co rueidis.ClientOption, opts *redisbroker.Options)
 		if err := client.Do(context.Background(), client.B().Ping().Build()).Error(); err == rueidis.ErrClosing {
 			t.Error("the application's client has been closed")
 		}
-		client.Close()
 	})
 	return b
 }

@@ -25,6 +25,9 @@ func TestAHistoryIsNeverOverItsBytes(t *testing.T) {
 	for range 4 {
 		publish(t, b, saved("a", ten))
 	}
+	if n := s.CLI("XLEN", "wschannels:{g.a}log"); n != "3" { // before anybody looks
+		t.Errorf("redis has %s", n)
+	}
 	wantTexts(t, history(t, b, "a", nil), "2:"+ten, "3:"+ten, "4:"+ten)
 	publish(t, b, saved("a", ten+"y")) // one byte more than one alone makes room for
 	wantTexts(t, history(t, b, "a", nil), "4:"+ten, "5:"+ten+"y")

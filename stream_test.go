@@ -17,8 +17,12 @@ func TestAMessageThatComesTwiceIsDeliveredOnce(t *testing.T) {
 		s.publish("a", 6, 4)
 		s.hear("a", 5, 6, 5, 6) // behind a hole
 		s.want("the member", scriptTexts("a", 4, 6)...)
+		asked := s.asked
 		s.hear("a", 4, 6)
 		s.want("the member")
+		if s.asked != asked {
+			t.Errorf("the history was asked %d times for what came before", s.asked-asked)
+		}
 		s.wantLost()
 	})
 }

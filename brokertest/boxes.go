@@ -27,7 +27,7 @@ var boxPromises = []promise{
 
 func testBoxFanout(t *testing.T, s *suite) {
 	const senders, each = 6, 30
-	bs := boxes(t, s.nodes(t, 3))
+	bs := boxes(t, s.nodes(t, 3), 0)
 	var cs []*client
 	for i := range 6 {
 		cs = append(cs, member(t, bs[i%3], "g"))
@@ -60,7 +60,7 @@ func testBoxFanout(t *testing.T, s *suite) {
 }
 
 func testBoxResult(t *testing.T, s *suite) {
-	bs := boxes(t, s.nodes(t, 2))
+	bs := boxes(t, s.nodes(t, 2), 0)
 	for i := range 5 {
 		member(t, bs[min(i, 1)], "g") // one and four
 	}
@@ -73,7 +73,7 @@ func testBoxResult(t *testing.T, s *suite) {
 }
 
 func testBoxExcept(t *testing.T, s *suite) {
-	bs := boxes(t, s.nodes(t, 2))
+	bs := boxes(t, s.nodes(t, 2), 0)
 	a, b, c := member(t, bs[0], "g"), member(t, bs[1], "g"), member(t, bs[1], "g")
 	send(t, bs[0], "g", "1", nil)
 	send(t, bs[0], "g", "2", &wschannels.SendOptions{Except: []uuid.UUID{b.c.ID()}})
@@ -92,7 +92,7 @@ func testBoxExcept(t *testing.T, s *suite) {
 func testBoxJoin(t *testing.T, s *suite) {
 	s.needs(t, History)
 	const each, joins = 300, 24
-	bs := boxes(t, s.nodes(t, 3))
+	bs := boxes(t, s.nodes(t, 3), 0)
 	send(t, bs[0], "g", "first", keep)
 	start, err := bs[0].Position(patient(t), "g")
 	if err != nil {
@@ -142,7 +142,7 @@ func testBoxJoin(t *testing.T, s *suite) {
 
 func testBoxRecovered(t *testing.T, s *suite) {
 	s.needs(t, History)
-	bs := boxes(t, s.nodes(t, 2))
+	bs := boxes(t, s.nodes(t, 2), 0)
 	members := []*client{member(t, bs[0], "g"), member(t, bs[1], "g")}
 	save := func(text string) {
 		t.Helper()
@@ -184,7 +184,7 @@ func testBoxRecovered(t *testing.T, s *suite) {
 
 func testBoxLeave(t *testing.T, s *suite) {
 	nodes := s.nodes(t, 2)
-	bs := boxes(t, nodes)
+	bs := boxes(t, nodes, 0)
 	goes, stays := member(t, bs[0], "g"), member(t, bs[1], "g")
 	send(t, bs[1], "g", "1", nil)
 	goes.await(t, 1)
@@ -210,7 +210,7 @@ func testBoxLeave(t *testing.T, s *suite) {
 
 func testBoxStalled(t *testing.T, s *suite) {
 	const n = 200
-	bs := boxes(t, s.nodes(t, 3))
+	bs := boxes(t, s.nodes(t, 3), 0)
 	var stalled []*client
 	for range 5 {
 		cl := member(t, bs[2], "g")
@@ -231,7 +231,7 @@ func testBoxStalled(t *testing.T, s *suite) {
 }
 
 func testBoxShutdown(t *testing.T, s *suite) {
-	bs := boxes(t, s.nodes(t, 6))
+	bs := boxes(t, s.nodes(t, 6), 0)
 	var busy sync.WaitGroup
 	for _, box := range bs {
 		for range 3 {

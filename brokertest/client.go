@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -13,11 +14,11 @@ import (
 	"github.com/wschannels/wschannels/wschannelstest"
 )
 
-// boxes returns a box on each of nodes.
-func boxes(t *testing.T, nodes []wschannels.Broker) (all []*wschannels.ChannelBox) {
+// boxes returns a box on each of nodes, with this BrokerTimeout, 0 being the default.
+func boxes(t *testing.T, nodes []wschannels.Broker, timeout time.Duration) (all []*wschannels.ChannelBox) {
 	t.Helper()
 	for _, b := range nodes {
-		box, err := wschannels.New(&wschannels.Options{Broker: b})
+		box, err := wschannels.New(&wschannels.Options{Broker: b, BrokerTimeout: timeout})
 		if err != nil {
 			t.Fatal(err)
 		}

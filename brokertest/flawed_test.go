@@ -120,8 +120,6 @@ func TestRunFailsForEachFlaw(t *testing.T) {
 				t.Errorf("a broker that %s passes %s: %v\n%s", f.flaw, f.breaks, err, out)
 			case strings.Contains(string(out), "panic:") || strings.Contains(string(out), "DATA RACE"):
 				t.Errorf("a broker that %s: %v\n%s", f.flaw, err, out)
-			case testing.Verbose():
-				t.Logf("a broker that %s:\n%s", f.flaw, out)
 			}
 		})
 	}

@@ -20,7 +20,7 @@ var outageBoxPromises = []promise{
 func testBoxAway(t *testing.T, s *suite) {
 	need(t, "Stop", s.f.Stop != nil)
 	nodes := s.nodes(t, 2)
-	bs := boxes(t, nodes)
+	bs := boxes(t, nodes, 0)
 	a, b := member(t, bs[0], "g"), member(t, bs[1], "g")
 	send(t, bs[0], "g", "before", keep)
 	a.await(t, 1)
@@ -78,7 +78,7 @@ func testBoxCut(t *testing.T, s *suite) {
 
 func (s *suite) boxesMissNothing(t *testing.T, nodes []wschannels.Broker, breakIt func() (works func())) {
 	t.Helper()
-	bs := boxes(t, nodes)
+	bs := boxes(t, nodes, 0)
 	var cs []*client
 	for i := range 4 {
 		cl := connect(t, bs[i%2], true)

@@ -61,6 +61,7 @@ var parts = []part{
 	{"Garbage", garbagePromises},
 	{"Slow", slowPromises},
 	{"Boxes", boxPromises},
+	{"BoxesDirect", directPromises},
 	{"Close", closePromises},
 	{"Cut", cutPromises},
 	{"Outage", outagePromises},

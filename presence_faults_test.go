@@ -83,14 +83,13 @@ func TestPresenceComesBackWithTheEngine(t *testing.T) {
 					presenceUser(t, n, users[i], "g")
 					goes = presenceUser(t, n, "dan", "g")
 				}
-				stays, _ := boxMember(t, nodes[1].ChannelBox, nil, "g") // will be the only one to come
-				for i, n := range nodes {
+				stays, _ := boxMember(t, nodes[1].ChannelBox, nil, "g")
+				fay := presenceUser(t, nodes[2], "fay", "g")
+				for _, n := range nodes {
 					n.events()
 					n.link.cutOff()
-					if i == 2 {
-						break
-					}
 				}
+				fay.CloseNow()
 				boxSetUser(t, stays, "eve")
 				goes.CloseNow()
 				time.Sleep(time.Minute)
@@ -104,11 +103,12 @@ func TestPresenceComesBackWithTheEngine(t *testing.T) {
 				}
 				time.Sleep(30 * time.Second)
 				presenceWant(t, "g", "ann bob cid dan dan eve, 6 channels, 5 users", nodes...)
-				presenceEvents(t, "where it happened", nodes[1], "g-"+stays.ID().String(), "g+eve")
+				presenceEvents(t, "where it happened", nodes[1], "g-"+stays.ID().String(), "g+eve", "g-fay")
+				want := []string{"g+eve", "g-" + stays.ID().String(), "g-fay"}
 				for _, i := range []int{0, 2} {
 					told := nodes[i].events()
 					slices.Sort(told)
-					boxWant(t, "elsewhere", told, []string{"g+eve", "g-" + stays.ID().String()})
+					boxWant(t, "elsewhere", told, want)
 				}
 				for i, n := range nodes {
 					if got := n.Stats().BrokerErrors; got != 1 {

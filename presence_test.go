@@ -88,6 +88,22 @@ func TestAUserWhoIsInTheGroupElsewhereHasNotJoined(t *testing.T) {
 	})
 }
 
+// Nobody is missed who comes on two nodes at once.
+func TestAUserWhoComesOnTwoNodesAtOnceHasJoined(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := presenceNodes(t, 2, nil)
+		nodes[0].link.late = func() { // the engine knows of neither
+			presenceJoin(t, nodes[1], "ann", "g")
+			time.Sleep(time.Second)
+		}
+		presenceUser(t, nodes[0], "ann", "g")
+		time.Sleep(time.Minute)
+		for _, n := range nodes {
+			presenceEvents(t, "told", n, "g+ann")
+		}
+	})
+}
+
 func TestAQuickReturnIsNoFlicker(t *testing.T) {
 	for name, to := range map[string]int{"to the same node": 0, "to another node": 1} {
 		t.Run(name, func(t *testing.T) {

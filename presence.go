@@ -83,13 +83,14 @@ func (b *ChannelBox) Presence(ctx context.Context, group string) (Presence, erro
 	case t == nil:
 		return Presence{}, errNoPresence
 	case t.engine == nil:
-		return presenceOf(t.amend(group, nil)), nil
+		return presenceOf(t.amend(group, nil, nil)), nil
 	default:
+		over := t.over(group)
 		entries, err := t.engine.whoIsIn(ctx, group)
 		if err != nil {
 			return Presence{}, err
 		}
-		return presenceOf(t.amend(group, entries)), nil
+		return presenceOf(t.amend(group, entries, over)), nil
 	}
 }
 

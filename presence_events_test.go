@@ -45,6 +45,7 @@ func TestOnPresenceMayCallAnyMethod(t *testing.T) {
 			done++
 		}
 		presenceUser(t, n, "ann", "g")
+		presenceUser(t, n, "ann", "g") // or the node would stop to listen when one leaves
 		bob := presenceUser(t, nodes[1], "bob", "g")
 		bob.CloseNow()
 		time.Sleep(5 * time.Second)

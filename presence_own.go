@@ -132,24 +132,36 @@ func (t *presenceTable) changed() {
 	t.arm()
 }
 
-// amend puts what this box knows better in place of what the engine says.
-func (t *presenceTable) amend(name string, entries []PresenceEntry) []PresenceEntry {
+// over returns the entries of a group, of other nodes, whose grace is over by our clock: they are as
+// good as gone. Without t.mu.
+func (t *presenceTable) over(name string) map[entryKey]time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	g := t.groups[name]
-	entries = slices.DeleteFunc(entries, func(e PresenceEntry) bool {
-		if e.Gone || e.Node == t.node || g == nil {
-			return e.Gone || e.Node == t.node
+	over := make(map[entryKey]time.Time)
+	if g := t.groups[name]; g != nil {
+		for key, r := range g.records {
+			if r.who == nil && !t.own(r) {
+				over[key] = r.Until
+			}
 		}
-		r := g.records[entryKey{e.Node, e.ID}]
-		return r != nil && r.who == nil && e.Until.Equal(r.Until) // its grace is over
-	})
-	if g == nil {
-		return entries
 	}
-	for _, r := range g.records {
-		if t.own(r) && r.who != nil {
-			entries = append(entries, r.PresenceEntry)
+	return over
+}
+
+// amend puts what this box knows better in place of what the engine says; over is from
+// before the engine was asked. Without t.mu.
+func (t *presenceTable) amend(name string, entries []PresenceEntry, over map[entryKey]time.Time) []PresenceEntry {
+	entries = slices.DeleteFunc(entries, func(e PresenceEntry) bool {
+		until, ok := over[entryKey{e.Node, e.ID}]
+		return e.Gone || e.Node == t.node || ok && e.Until.Equal(until)
+	})
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if g := t.groups[name]; g != nil {
+		for _, r := range g.records {
+			if t.own(r) && r.who != nil {
+				entries = append(entries, r.PresenceEntry)
+			}
 		}
 	}
 	return entries

@@ -186,7 +186,7 @@ func (n *wireNode) do(ctx context.Context, f func(m *wschannels.MemoryBroker) er
 	n.engine.mu.RLock()
 	if c.isDead() || !n.engine.up {
 		n.engine.mu.RUnlock()
-		return wschannels.ErrUnavailable
+		return n.unlessClosed(wschannels.ErrUnavailable)
 	}
 	err = f(c.memory)
 	n.engine.mu.RUnlock()

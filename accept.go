@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/coder/websocket"
+	"github.com/google/uuid"
 )
 
 // Accept accepts the request as a channel in the box, for callers who run their own
@@ -53,6 +54,9 @@ func (b *ChannelBox) upgrade(w http.ResponseWriter, r *http.Request, opts *Chann
 	}
 	base := context.WithoutCancel(r.Context())
 	c := newChannel(opts, base)
+	if b.direct != nil && opts.ID == uuid.Nil {
+		c.id = b.direct.tag.mark(c.id)
+	}
 	c.request = keepRequest(base, r)
 	c.link = link
 	c.box = b
@@ -153,6 +157,7 @@ func (b *ChannelBox) enter(c *Channel) error {
 		return err
 	}
 	b.counters.accepted.Add(1)
+	b.direct.moved(c)
 	b.users.settle(c)
 	return nil
 }

@@ -143,6 +143,7 @@ var (
 		Authenticator: func(context.Context, *Channel, string) error { return nil },
 		AuthTimeout:   time.Second, Events: Events{}, Codec: Codec(nil),
 	}
+	_ = MemoryBrokerOptions{History: HistoryLimits{}, HistoryBytes: int(1), MaxGroups: int(1), MaxMailboxes: int(1)}
 	_ = GroupOptions{History: HistoryLimits{Bytes: int(1), Len: int(1), TTL: time.Second}, Codec: nil}
 	_ = Options{
 		Channel: ChannelOptions{}, Accept: websocket.AcceptOptions{}, Events: Events{}, History: HistoryLimits{},
@@ -167,7 +168,8 @@ var (
 	}
 	_ = SendOptions{SaveHistory: true, Except: []uuid.UUID(nil)}
 	_ = SendResult{
-		ID: uuid.UUID{}, Seq: uint64(0), Saved: true, Queued: int(0), Waiting: int(0), Dropped: int(0), Evicted: int(0), Closed: int(0), Local: true,
+		ID: uuid.UUID{}, Seq: uint64(0), Saved: true, Queued: int(0), Waiting: int(0), Dropped: int(0), Evicted: int(0), Closed: int(0),
+		Remote: int(0), Local: true,
 	}
 	_ = JoinOptions{ReplayLast: int(0), ReplayAfter: &Position{Epoch: "", Seq: uint64(0)}}
 	_ = JoinResult{Status: ChannelAdded, Position: Position{}, Replayed: int(0), Recovered: true}

@@ -32,6 +32,7 @@ type ChannelBox struct {
 	registry *Registry
 	users    *users
 	presence *presenceTable // nil without Options.Presence
+	direct   *direct        // nil: there are no other nodes, or they cannot be asked
 	timers   timers
 	workers  *workers
 	counters counters
@@ -153,6 +154,7 @@ func New(opts *Options) (*ChannelBox, error) {
 		b.presence = newPresenceTable(b)
 		b.rooms.presence = b.presence
 	}
+	b.goDirect()
 	return b, nil
 }
 
@@ -270,23 +272,40 @@ func (b *ChannelBox) GroupSend(ctx context.Context, group string, payload any, o
 	return b.rooms.send(ctx, group, payload, opts)
 }
 
-// SendTo is [Channel.Send] on the channel with that ID; [ErrNoSuchChannel] if the box
-// has none.
+// SendTo is [Channel.Send] on the channel with that ID; [ErrNoSuchChannel] if there is
+// none.
+//
+// With a Broker that is a [RequestBroker] it finds channels of other nodes, too: by one
+// request to the node that has it, as its ID says which. (For a channel whose ID was
+// chosen, by [ChannelOptions] or because [NewChannel] made it, it may take two. Such an ID
+// must not be that of two channels.) Nil means then, too, that the message is queued.
+// What is no string, []byte or [Message] goes as JSON to another node. Errors are those of
+// the other node's Send, as far as they can be told; one that matches [ErrUnavailable] or
+// [ErrUnknownOutcome] if the node or the Broker cannot be reached, or too many sends wait
+// there for room; and, where ctx ends before there is an answer, ErrUnknownOutcome.
 func (b *ChannelBox) SendTo(ctx context.Context, id uuid.UUID, payload any) error {
 	if b.isShutDown() {
 		return ErrClosed
 	}
 	c, ok := b.registry.Get(id)
-	if !ok {
-		return ErrNoSuchChannel
+	switch {
+	case ok:
+		return c.Send(ctx, payload)
+	case b.direct != nil:
+		return b.direct.send(ctx, id, payload)
 	}
-	return c.Send(ctx, payload)
+	return ErrNoSuchChannel
 }
 
 // SendToUser sends payload to every channel of user, as GroupSend does to members.
 // With none connected it waits in the user's mailbox, and is delivered, in order and
 // before anything newer, to the next channel that becomes theirs. A message that is
 // alone over MailboxBytes is not kept: the result has neither Queued nor Waiting.
+//
+// With a Broker that is a [RequestBroker], that is so for the user's channels on all nodes,
+// those of this one first. If the Broker cannot be reached, these have got it and the
+// result is Local; a user without any gets nothing, and the error matches [ErrUnavailable]
+// or [ErrUnknownOutcome]. With a [MailboxBroker], too, mailboxes are one for all nodes.
 func (b *ChannelBox) SendToUser(ctx context.Context, user string, payload any) (SendResult, error) {
 	if b.isShutDown() {
 		return SendResult{}, ErrClosed

@@ -87,3 +87,22 @@ func PresenceSize(b *ChannelBox) (n struct{ Groups, Records, Attendees, Nodes, G
 	}
 	return n
 }
+
+// Settled reports whether b listens where it should, and has put back and taken all mail.
+func Settled(b *ChannelBox) bool {
+	if b.direct == nil {
+		return true
+	}
+	ls := b.direct.listening
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.working == 0 && len(ls.later) == 0
+}
+
+// Lines returns at how many addresses b listens, or is to.
+func Lines(b *ChannelBox) int {
+	ls := b.direct.listening
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return len(ls.lines)
+}

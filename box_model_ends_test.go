@@ -64,13 +64,20 @@ func (k *modelCheck) mail() {
 			if got[at]++; got[at] > 1 {
 				k.failf("channel %d got send %d to %s twice\n%s", ch.id, s.n, s.user, k.traceUser(s.user))
 			}
-			if calmUser(s.user) && s.ret < called[s.user] {
-				k.failf("channel %d got send %d to %s after one that was called later\n%s", ch.id, s.n, s.user, k.traceUser(s.user))
-			}
-			called[s.user] = max(called[s.user], s.call)
-			if !slices.ContainsFunc(k.tenures[s.user], func(u *modelTenure) bool { return u.ch == ch && s.box == ch.box && s.call < u.latest }) {
+			if !slices.ContainsFunc(k.tenures[s.user], func(u *modelTenure) bool { return u.ch == ch && k.reaches(s, ch) && s.call < u.latest }) {
 				k.failChannel(ch, "channel %d got send %d, and was never %s's after that", ch.id, s.n, s.user)
 			}
+			from := s.user
+			if k.cfg.broker != nil { // what one box sends has an order, and no more
+				from = fmt.Sprint(s.user, " from ", s.box)
+			}
+			if k.cfg.broker != nil && !k.fake && s.res.Queued == 0 {
+				continue // it may have been put back while what is newer had another way
+			}
+			if calmUser(s.user) && s.ret < called[from] {
+				k.failf("channel %d got send %d to %s after one that was called later\n%s", ch.id, s.n, s.user, k.traceUser(s.user))
+			}
+			called[from] = max(called[from], s.call)
 		}
 	}
 	for _, s := range k.sends {
@@ -78,6 +85,11 @@ func (k *modelCheck) mail() {
 			k.mailed(s, got)
 		}
 	}
+}
+
+// reaches reports whether a message to a user from where s was called gets to ch.
+func (k *modelCheck) reaches(s *modelSend, ch *modelChannel) bool {
+	return k.cfg.broker != nil || s.box == ch.box
 }
 
 type modelPlaceOf struct {
@@ -89,21 +101,25 @@ type modelPlaceOf struct {
 func (k *modelCheck) mailed(s *modelSend, got map[modelPlaceOf]int) {
 	r, copies := s.res, k.copies[s]
 	may, must, lossless := 0, 0, true
+	cluster, everywhere := k.cfg.broker != nil, 0
 	var next *modelTenure // the first that may get what waits
 	for _, u := range k.tenures[s.user] {
-		if u.ch.box != s.box {
+		if !k.reaches(s, u.ch) {
 			continue
 		}
 		carries := s.kept(u.ch.opts.PayloadType)
 		lossless = lossless && carries != nil && u.ch.opts.Slow == wschannels.SlowDisconnect && u.ch.entered &&
 			(u.ch.opts.QueueBytes == 0 || modelSize(u.ch, carries, "", "", 0) <= u.ch.opts.QueueBytes)
 		if u.possible(s.modelSpan) {
-			may++
+			everywhere++
+			if u.ch.box == s.box {
+				may++
+			}
 		}
 		if u.latest > s.ret && (next == nil || u.named.call < next.named.call) {
 			next = u
 		}
-		if u.definite(s.modelSpan) && u.ch.calm {
+		if u.definite(s.modelSpan) && u.ch.calm && u.ch.box == s.box {
 			must++
 			if carries != nil && r.Waiting == 0 && k.whole(u.ch) && got[modelPlaceOf{u.ch, s}] != 1 {
 				k.failChannel(u.ch, "channel %d, which is %s's, never got send %d: %+v", u.ch.id, s.user, s.n, r)
@@ -119,12 +135,13 @@ func (k *modelCheck) mailed(s *modelSend, got map[modelPlaceOf]int) {
 		k.failf("send %d to %s: %+v", s.n, s.user, r)
 	case r.Queued+r.Dropped+r.Closed > may, calm && r.Waiting == 0 && r.Queued+r.Dropped < must:
 		k.failf("send %d to %s: %+v, who has %d to %d channels\n%s", s.n, s.user, r, must, may, k.traceUser(s.user))
-	case r.Waiting > 1, r.Waiting > 0 && !fits, may == 0 && fits && r.Waiting != 1, calm && must > 0 && r.Waiting > 0:
+	case r.Waiting > 1, !cluster && r.Waiting > 0 && !fits, everywhere == 0 && fits && r.Waiting != 1,
+		!cluster && calm && must > 0 && r.Waiting > 0, r.Remote > 1, r.Remote > 0 && everywhere == 0, r.Local:
 		k.failf("send %d to %s: %+v, who has %d to %d channels; fits in the mailbox: %v\n%s", s.n, s.user, r, must, may, fits, k.traceUser(s.user))
-	case copies > r.Queued+r.Waiting:
+	case !cluster && copies > r.Queued+r.Waiting, copies > everywhere+r.Waiting:
 		k.failf("send %d to %s: %+v, and it arrived %d times\n%s", s.n, s.user, r, copies, k.traceUser(s.user))
 	case !k.cfg.roomyMailboxes():
-	case k.fake && calm && r.Waiting == 1 && next != nil && next.ch.entered:
+	case k.fake && calm && r.Waiting == 1 && r.Remote == 0 && next != nil && next.ch.entered:
 		ttl := k.cfg.opts.MailboxTTL
 		want := r.Queued
 		if ttl == 0 || next.named.from.Sub(s.from) < ttl {
@@ -136,7 +153,7 @@ func (k *modelCheck) mailed(s *modelSend, got map[modelPlaceOf]int) {
 			k.failf("send %d to %s: %+v, and it arrived %d times, want %d, as it waited %v of %v\n%s",
 				s.n, s.user, r, copies, want, next.named.from.Sub(s.from), ttl, k.traceUser(s.user))
 		}
-	case lossless && r.Queued+r.Waiting > 0 && copies == 0 && (k.cfg.opts.MailboxTTL == 0 || !k.fake):
+	case lossless && (fits || !cluster) && r.Queued+r.Waiting+r.Remote > 0 && copies == 0 && (k.cfg.opts.MailboxTTL == 0 || !k.fake):
 		k.failf("send %d to %s: %+v, and it never arrived\n%s", s.n, s.user, r, k.traceUser(s.user))
 	}
 }

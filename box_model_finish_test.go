@@ -2,6 +2,7 @@ package wschannels_test
 
 import (
 	"context"
+	"testing/synctest"
 	"time"
 
 	"github.com/wschannels/wschannels"
@@ -88,8 +89,10 @@ func (w *modelWorker) collect(box int, user string) {
 	ch.entered = err == nil
 	w.run.opened(ch, err)
 	n := &modelName{ch: ch, user: user}
+	w.run.settle()
 	n.modelSpan = w.span(func() { n.err = c.SetUser(user) })
 	w.names = append(w.names, n)
+	w.run.settle()
 	ctx, cancel := context.WithTimeout(context.Background(), boxPatience)
 	defer cancel()
 	if err := c.Flush(ctx); err != nil {
@@ -102,6 +105,20 @@ func (w *modelWorker) collect(box int, user string) {
 	<-ch.closed
 }
 
+// settle waits until no box has anything to do beside what it was called for.
+func (run *modelRun) settle() {
+	if run.cfg.broker == nil {
+		return
+	}
+	if run.fake {
+		synctest.Wait()
+		return
+	}
+	for _, b := range run.boxes {
+		boxEventually(run.t, "the box has settled", func() bool { return wschannels.Settled(b) })
+	}
+}
+
 // checkCaps looks whether the box is over a limit at this moment.
 func (run *modelRun) checkCaps(b *wschannels.ChannelBox) {
 	s, o := b.Stats(), run.cfg.opts
@@ -111,8 +128,8 @@ func (run *modelRun) checkCaps(b *wschannels.ChannelBox) {
 	}{
 		{"channels", int64(s.Channels), int64(o.MaxChannels)},
 		{"groups", int64(s.Groups), int64(o.MaxGroups)},
-		{"mailboxes", int64(s.Mailboxes), int64(o.MaxMailboxes)},
-		{"bytes of mailboxes", s.MailboxBytes, int64(max(0, o.MailboxBytes) * s.Mailboxes)},
+		{"mailboxes", int64(s.Mailboxes), int64(o.MaxMailboxes + run.cfg.engineMailboxes())},
+		{"bytes of mailboxes", s.MailboxBytes, run.cfg.mailboxBytes(s.Mailboxes)},
 		{"bytes of histories", s.HistoryBytes, int64(o.HistoryTotalBytes)},
 		{"bytes of histories", s.HistoryBytes, int64(run.cfg.history().Bytes * run.cfg.groups)},
 	} {

@@ -104,6 +104,22 @@ func (c *modelConfig) history() wschannels.HistoryLimits {
 // exactHistory reports whether a group's history depends on that group alone.
 func (c *modelConfig) exactHistory() bool { return c.opts.HistoryTotalBytes == 0 }
 
+// engineMailboxes is how many there may be beside those of each box.
+func (c *modelConfig) engineMailboxes() int {
+	if c.broker == nil || c.opts.MaxMailboxes == 0 {
+		return 0
+	}
+	return c.broker.MaxMailboxes
+}
+
+// mailboxBytes is what n mailboxes may hold; 0: not known.
+func (c *modelConfig) mailboxBytes(n int) int64 {
+	if c.broker != nil {
+		return 0 // some wait behind what is on its way, as many as fit in a queue
+	}
+	return int64(max(0, c.opts.MailboxBytes) * n)
+}
+
 func (c *modelConfig) roomyMailboxes() bool {
 	return c.opts.MailboxBytes == 0 && c.opts.MaxMailboxes == 0
 }
@@ -130,7 +146,7 @@ func newModelConfig(rnd *rand.Rand, fake bool) modelConfig {
 			cfg.opts.MaxChannels = one(0, 0, 0, 4)
 		}
 	} else {
-		cfg.broker = &wschannels.MemoryBrokerOptions{History: cfg.opts.History}
+		cfg.broker = &wschannels.MemoryBrokerOptions{History: cfg.opts.History, MaxMailboxes: cfg.opts.MaxMailboxes}
 	}
 	for _, op := range modelOps {
 		cfg.weights = append(cfg.weights, op.weight*one(0, 1, 1, 2, 4))

@@ -168,8 +168,14 @@ type SendResult struct {
 	Evicted int       // older messages that gave way to it by SlowDropOldest
 	Closed  int       // local members closed by it
 
-	// Local: the Broker could not be reached, and only members here got it, with neither
-	// Seq nor epoch in their envelopes. See Options.LocalFallback.
+	// Remote counts other nodes that are known to have taken a message to a user: 0 or 1,
+	// as the first answer is the last that is waited for. It is mostly 0 where the user has
+	// channels here, too.
+	Remote int
+
+	// Local: the Broker could not be reached, and only channels here got it: group
+	// members, with neither Seq nor epoch in their envelopes (see Options.LocalFallback),
+	// or the channels that a user has here.
 	Local bool
 }
 

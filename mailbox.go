@@ -17,6 +17,7 @@ type mail struct {
 
 	// Guarded by the users' mu.
 	boxed bool     // it is in the mailbox
+	late  bool     // and newer than what is in the Broker's
 	owed  *Channel // if not nil: it waits for this channel alone, while others may have it
 }
 
@@ -139,6 +140,33 @@ func (b *mailboxes) take(user string) {
 	box := b.boxes[user]
 	b.remove(box)
 	b.tidy(box)
+}
+
+// empty removes all that is in user's mailbox and has not expired, and returns it.
+func (b *mailboxes) empty(user string) (all []*mail) {
+	for m := b.first(user); m != nil; m = b.first(user) {
+		all = append(all, m)
+		b.take(user)
+	}
+	return all
+}
+
+// cutLate removes what is late from user's mailbox, the newest there, and returns it.
+func (b *mailboxes) cutLate(user string) (late []*mail) {
+	if b.first(user) == nil {
+		return nil
+	}
+	box := b.boxes[user]
+	n := len(box.mail)
+	for n > 0 && box.mail[n-1].late {
+		n--
+		box.mail[n].boxed, box.mail[n].late = false, false
+		b.grow(box, -cost(box.mail[n].Message))
+	}
+	late = slices.Clone(box.mail[n:])
+	box.mail = slices.Delete(box.mail, n, len(box.mail))
+	b.tidy(box)
+	return late
 }
 
 // remove takes the oldest message out of box.

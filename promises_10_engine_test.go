@@ -108,6 +108,34 @@ func (l *promiseLink) Flush(ctx context.Context, groups ...string) error {
 	return l.MemoryBroker.Flush(ctx, groups...)
 }
 
+func (l *promiseLink) Listen(ctx context.Context, address string, to wschannels.Listener) error {
+	if err := l.reach(ctx); err != nil {
+		return err
+	}
+	return l.MemoryBroker.Listen(ctx, address, to)
+}
+
+func (l *promiseLink) Request(ctx context.Context, address string, data []byte) ([]byte, error) {
+	if err := l.reach(ctx); err != nil {
+		return nil, err
+	}
+	return l.MemoryBroker.Request(ctx, address, data)
+}
+
+func (l *promiseLink) PutMail(ctx context.Context, user string, ms []wschannels.Message, front bool, limits wschannels.MailboxLimits) (kept, lost int, err error) {
+	if err := l.reach(ctx); err != nil {
+		return 0, 0, err
+	}
+	return l.MemoryBroker.PutMail(ctx, user, ms, front, limits)
+}
+
+func (l *promiseLink) TakeMail(ctx context.Context, user string) ([]wschannels.Message, error) {
+	if err := l.reach(ctx); err != nil {
+		return nil, err
+	}
+	return l.MemoryBroker.TakeMail(ctx, user)
+}
+
 // A promiseEnd is the end of a link that messages come out of.
 type promiseEnd struct {
 	link *promiseLink

@@ -40,7 +40,7 @@ func (p *Publication) AppendBinary(b []byte) ([]byte, error) {
 	}
 	b = append(b, publicationVersion, kind)
 	b = append(b, p.ID[:]...)
-	b = binary.BigEndian.AppendUint64(b, uint64(p.Created.UnixNano()))
+	b = appendTime(b, p.Created)
 	b = binary.AppendUvarint(b, uint64(len(p.Except)))
 	for _, id := range p.Except {
 		b = append(b, id[:]...)
@@ -77,7 +77,14 @@ func (p *Publication) UnmarshalBinary(b []byte) error {
 		rest = rest[16:]
 	}
 	p.ID = uuid.UUID(b[2:18])
-	p.Created = time.Unix(0, int64(binary.BigEndian.Uint64(b[18:publicationFixed])))
+	p.Created = parseTime(b[18:publicationFixed])
 	p.Type, p.Save, p.Except, p.Data = t, b[1]&publicationSave != 0, except, data[:len(data):len(data)]
 	return nil
 }
+
+// appendTime appends t as nanoseconds since 1970, in 8 bytes. Other nodes have other clocks.
+func appendTime(b []byte, t time.Time) []byte {
+	return binary.BigEndian.AppendUint64(b, uint64(t.UnixNano()))
+}
+
+func parseTime(b []byte) time.Time { return time.Unix(0, int64(binary.BigEndian.Uint64(b))) }

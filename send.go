@@ -47,10 +47,19 @@ func (c *Channel) send(ctx context.Context, t PayloadType, typ websocket.Message
 	if err := c.writable(ctx); err != nil {
 		return err
 	}
+	f, err := c.pack(t, typ, payload)
+	if err != nil {
+		return err
+	}
+	return c.enqueue(ctx, f, false)
+}
+
+// pack returns the frame that carries payload, encoded as t.
+func (c *Channel) pack(t PayloadType, typ websocket.MessageType, payload any) (*frame, error) {
 	p, err := encode(c.opts.Codec, t, payload)
 	if err != nil {
 		c.countPanic(err)
-		return err
+		return nil, err
 	}
 	if c.opts.Envelope {
 		if t == JSON && c.opts.PayloadType == Text {
@@ -58,7 +67,7 @@ func (c *Channel) send(ctx context.Context, t PayloadType, typ websocket.Message
 		}
 		p = envelope(place{}, uuid.New(), enveloped(t, p))
 	}
-	return c.enqueue(ctx, c.frame(typ, p), false)
+	return c.frame(typ, p), nil
 }
 
 // frame returns a frame for this channel alone, compressed where that is agreed on and
@@ -88,7 +97,12 @@ func (c *Channel) writable(ctx context.Context) error {
 
 // enqueue queues f, waiting for room until ctx ends; held is as in queue.send.
 func (c *Channel) enqueue(ctx context.Context, f *frame, held bool) error {
-	switch err := c.queue.send(ctx, f, held); err {
+	return c.queued(f, c.queue.send(ctx, f, held))
+}
+
+// queued is the error of a send of f that the queue answered with err.
+func (c *Channel) queued(f *frame, err error) error {
+	switch err {
 	case nil:
 		c.Touch()
 		return nil

@@ -238,6 +238,7 @@ func (c *Channel) wasEntered() bool {
 // channelCloses is told when a channel of the box begins to close.
 func (b *ChannelBox) channelCloses(c *Channel, end *CloseError, fault bool) {
 	b.counters.end(end, fault)
+	b.direct.moved(c)
 	b.users.settle(c)
 }
 

@@ -40,6 +40,7 @@ func (b *ChannelBox) Shutdown(ctx context.Context) error {
 	if b.phase.Swap(shutDown) == shutDown {
 		return err
 	}
+	b.direct.close(ctx)
 	b.rooms.close()
 	if b.presence != nil {
 		if late := b.presence.close(ctx); err == nil {

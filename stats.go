@@ -15,8 +15,8 @@ type Stats struct {
 
 	QueuedMessages, QueuedBytes int64 // waiting in channels' queues; a message being written is neither queued nor sent
 
-	// HistoryBytes counts as HistoryLimits.Bytes does, MailboxBytes too. The history
-	// of a Broker that is not in this process is not counted.
+	// HistoryBytes counts as HistoryLimits.Bytes does, MailboxBytes too. The histories and
+	// mailboxes of a Broker that is not in this process are not counted.
 	HistoryBytes, MailboxBytes int64
 
 	// Channels. Refused: 503s, refusals by middleware or OnConnect, and those that were
@@ -117,6 +117,10 @@ func (b *ChannelBox) Stats() Stats {
 	}
 	boxes, bytes, lost := b.users.counts()
 	s.Mailboxes, s.MailboxBytes = boxes, int64(bytes)
+	if m := b.engine.memory; m != nil {
+		boxes, bytes = m.post.counts()
+		s.Mailboxes, s.MailboxBytes = s.Mailboxes+boxes, s.MailboxBytes+int64(bytes)
+	}
 
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -20,6 +20,8 @@ type users struct {
 	mu     sync.Mutex // guards what follows, and all mail; taken before a channel's locks
 	online map[string]*account
 	mail   mailboxes
+
+	remote *remoteUsers // nil: there are no other nodes
 }
 
 // An account is a user with channels.
@@ -134,6 +136,9 @@ func (u *users) settle(c *Channel) {
 		return
 	}
 	a.channels = append(a.channels, c)
+	if len(a.channels) == 1 {
+		u.remote.online(a.user)
+	}
 	if a.drains == nil {
 		a.drains = c
 		u.drain(a)
@@ -147,6 +152,7 @@ func (u *users) leave(a *account, c *Channel) {
 	switch {
 	case len(a.channels) == 0:
 		delete(u.online, a.user)
+		u.remote.offline(a.user)
 	case a.drains == c:
 		a.drains = a.channels[0]
 		u.drain(a)
@@ -174,7 +180,9 @@ func (u *users) drain(a *account) {
 		}
 		u.mail.take(a.user)
 	}
-	a.drains = nil
+	if u.remote.holding(a.user) == nil {
+		a.drains = nil
+	}
 }
 
 // pour queues m on c, and reports whether it is off our hands: false if c has no room
@@ -226,19 +234,35 @@ func (u *users) send(ctx context.Context, user string, payload any) (SendResult,
 	if f.forms, err = prepare(u.codec, payload, m.Message, &to, u.deflateFrom); err != nil {
 		return SendResult{}, counted(err, u.panics)
 	}
-	u.mu.Lock()
-	if !u.deliver(m, f) {
-		switch {
-		case u.keep(m):
-			f.result.Waiting = 1
-		case m.owed != nil: // a channel missed it
-			m.owed.queue.drop()
-			f.result.Dropped++
-		}
+	if u.remote != nil {
+		return u.remote.send(ctx, m, f)
 	}
+	u.mu.Lock()
+	u.place(m, f)
 	u.mu.Unlock()
 	f.closeSlow()
 	return f.result, nil
+}
+
+// place delivers m, or keeps it, and reports whether it could. u.mu is held.
+func (u *users) place(m *mail, f *fanout) bool {
+	if u.deliver(m, f) {
+		return true
+	}
+	kept := false
+	if ar := u.remote.holding(m.user); ar != nil {
+		kept = ar.hold(m)
+	} else {
+		kept = u.keep(m)
+	}
+	switch {
+	case kept:
+		f.result.Waiting = 1
+	case m.owed != nil: // a channel missed it
+		m.owed.queue.drop()
+		f.result.Dropped++
+	}
+	return kept
 }
 
 // deliver offers m to the user's channels, and reports whether the mailbox need not
@@ -315,12 +339,19 @@ func (u *users) restore(back []*mail) {
 		}
 	}
 	if len(back) > 0 {
-		u.mail.putBack(back)
-		u.timers.set(u.alarm, back[0].Created.Add(u.mail.ttl))
+		u.stow(back)
 	}
 	if a != nil {
 		u.drain(a)
+	} else if u.remote != nil && u.remote.mail {
+		u.remote.update(back[0].user)
 	}
+}
+
+// stow puts mail of one user in front of the local mailbox. u.mu is held.
+func (u *users) stow(back []*mail) {
+	u.mail.putBack(back)
+	u.timers.set(u.alarm, back[0].Created.Add(u.mail.ttl))
 }
 
 // counts returns how many mailboxes there are, what they hold, and what they lost.
@@ -328,5 +359,5 @@ func (u *users) counts() (boxes, bytes int, lost uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.mail.sweep(time.Now())
-	return len(u.mail.boxes), u.mail.bytes, u.mail.lost
+	return len(u.mail.boxes), u.mail.bytes + u.remote.held(), u.mail.lost
 }

@@ -25,25 +25,31 @@ type flushing struct {
 // send queues f, and waits for room until ctx ends. held says that f was held, which
 // it is not any more, whatever comes of it: what is not queued then is dropped.
 func (q *queue) send(ctx context.Context, f *frame, held bool) error {
+	s, err := q.try(f, held)
+	if s == nil {
+		return err
+	}
+	return q.await(ctx, s)
+}
+
+// try is send without the wait: s, if not nil, is to be awaited.
+func (q *queue) try(f *frame, held bool) (s *sender, err error) {
 	if f.size() > q.limit {
-		return ErrTooLarge
+		return nil, ErrTooLarge
 	}
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	if q.state != queueOpen {
 		q.unhold(f, held, true)
-		q.mu.Unlock()
-		return ErrClosed
+		return nil, ErrClosed
 	}
 	if len(q.waiting) == 0 && q.hasRoom(f) {
 		q.unhold(f, held, false)
 		q.push(f)
 		q.wake()
-		q.mu.Unlock()
-		return nil
+		return nil, nil
 	}
-	s := q.line(f, held)
-	q.mu.Unlock()
-	return q.await(ctx, s)
+	return q.line(f, held), nil
 }
 
 // isRoomy reports whether a quarter of the queue is free, or it takes nothing any more.

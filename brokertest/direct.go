@@ -150,10 +150,11 @@ func testUserMoves(t *testing.T, s *suite) {
 	bs := boxes(t, nodes[:1], 2*time.Second)
 	bs = append(bs, boxes(t, nodes[1:], 0)...)
 	var unknown sync.Map
-	done := make(chan struct{})
+	turns, done := make(chan struct{}, n), make(chan struct{})
 	go func() {
 		defer close(done)
 		for i := range n {
+			<-turns
 			text := fmt.Sprint(i)
 			_, err := bs[0].SendToUser(patient(t), "ann", text)
 			if errors.Is(err, wschannels.ErrUnknownOutcome) {
@@ -168,6 +169,9 @@ func testUserMoves(t *testing.T, s *suite) {
 	}()
 	times := make(map[string]int)
 	for round := range moves + 1 {
+		for range n / (moves + 1) { // some for each round, or the first might get them all
+			turns <- struct{}{}
+		}
 		cl := connect(t, bs[1+round%2], false).as(t, "ann")
 		if round == moves {
 			cl.awaitText(t, "last")

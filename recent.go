@@ -1,0 +1,37 @@
+package wschannels
+
+import "github.com/google/uuid"
+
+// maxRecent is how many messages a box remembers to have had for its users: some 600 KB.
+const maxRecent = 1 << 13
+
+// recent remembers the IDs of the last messages for users that came to this box. Another
+// box may put back what a channel of its own had not written, as it does not know that
+// one of this box has it.
+type recent struct {
+	ids   map[uuid.UUID]struct{}
+	order []uuid.UUID // a ring, once full
+	next  int         // in the ring: the oldest
+}
+
+// add remembers id, and reports whether it was new.
+func (r *recent) add(id uuid.UUID) bool {
+	if _, ok := r.ids[id]; ok {
+		return false
+	}
+	if r.ids == nil {
+		r.ids = make(map[uuid.UUID]struct{})
+	}
+	r.ids[id] = struct{}{}
+	if len(r.order) < maxRecent {
+		r.order = append(r.order, id)
+		return true
+	}
+	delete(r.ids, r.order[r.next])
+	r.order[r.next] = id
+	r.next = (r.next + 1) % maxRecent
+	return true
+}
+
+// forget is for what leaves this box again.
+func (r *recent) forget(id uuid.UUID) { delete(r.ids, id) }

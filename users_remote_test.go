@@ -1,0 +1,367 @@
+package wschannels_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	. "github.com/wschannels/wschannels"
+)
+
+func TestSendToUserReachesTheirChannelsOnAllNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		boxes, links := directCluster(t, 3, Options{})
+		here, hereConn := boxDevice(t, boxes[0], "ann", nil)
+		there, thereConn := boxDevice(t, boxes[1], "ann", nil)
+		other, otherConn := boxDevice(t, boxes[1], "bob", nil)
+		synctest.Wait()
+		links[0].took()
+		if res := boxSendUser(t, boxes[0], "ann", "1"); res.Queued != 1 || res.Waiting != 0 || res.Local {
+			t.Errorf("with a channel here, too: %+v, want 1 queued", res)
+		}
+		if asked := links[0].took(); len(asked) != 1 || asked[0] != "u/ann" {
+			t.Errorf("it took %q, want one request", asked)
+		}
+		if res := boxSendUser(t, boxes[2], "ann", "2"); res.Queued != 0 || res.Remote != 1 || res.Waiting != 0 {
+			t.Errorf("from a node without channels of theirs: %+v, want another node", res)
+		}
+		boxWant(t, "here", boxFlushed(t, here, hereConn), []string{"1", "2"})
+		boxWant(t, "there", boxFlushed(t, there, thereConn), []string{"1", "2"})
+		boxWant(t, "somebody else", boxFlushed(t, other, otherConn), nil)
+	})
+}
+
+// A node asks for a user once, however many channels they have, and tells when the last
+// has gone.
+func TestANodeListensForAUserWhileTheyHaveChannels(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		boxes, links := directCluster(t, 2, Options{})
+		alone := Lines(boxes[0])
+		a, _ := directAccepted(t, boxes[0], nil)
+		b, _ := directAccepted(t, boxes[0], nil)
+		boxSetUser(t, a, "ann")
+		boxSetUser(t, b, "ann")
+		synctest.Wait()
+		if asked := strings.Join(links[0].took(), " "); asked != "listen take" {
+			t.Errorf("two channels took %q, want one of each", asked)
+		}
+		a.CloseNow()
+		boxSetUser(t, b, "ann")
+		synctest.Wait()
+		if res := boxSendUser(t, boxes[1], "ann", []byte("1")); res.Remote != 1 {
+			t.Errorf("with one left: %+v", res)
+		}
+		boxSetUser(t, b, "")
+		synctest.Wait()
+		if n := Lines(boxes[0]); n != alone {
+			t.Errorf("the box listens at %d addresses, want %d", n, alone)
+		}
+		if res := boxSendUser(t, boxes[1], "ann", "2"); res.Waiting != 1 {
+			t.Errorf("with none left: %+v, want it to wait", res)
+		}
+	})
+}
+
+func TestMailIsTakenOnWhateverNodeTheUserComesTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		boxes, links := directCluster(t, 3, Options{})
+		for i := 1; i <= 6; i++ {
+			if res := boxSendUser(t, boxes[i%3], "ann", fmt.Sprint(i)); res.Waiting != 1 || res.Remote != 0 {
+				t.Errorf("message %d: %+v, want it to wait", i, res)
+			}
+		}
+		links[1].gate = make(chan struct{})
+		c, conn := boxDevice(t, boxes[1], "ann", nil)
+		// What is newer waits behind it, from wherever.
+		if res := boxSendUser(t, boxes[1], "ann", "7"); res.Waiting != 1 {
+			t.Errorf("while the mail is on its way: %+v, want it to wait behind", res)
+		}
+		close(links[1].gate)
+		synctest.Wait()
+		if res := boxSendUser(t, boxes[0], "ann", "8"); res.Remote != 1 {
+			t.Errorf("afterwards: %+v", res)
+		}
+		boxWant(t, "received", boxFlushed(t, c, conn), boxNumbers(1, 8))
+		if s := boxes[1].Stats(); s.Mailboxes != 0 || s.MailboxBytes != 0 || s.Dropped != 0 {
+			t.Errorf("Stats: %+v, want nothing left or lost", s)
+		}
+	})
+}
+
+// A large message that comes while mail is on its way need not fit in a mailbox.
+func TestWhatWaitsBehindMailNeedNotFitInAMailbox(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		boxes, links := directCluster(t, 2, Options{MailboxBytes: 1000})
+		boxSendUser(t, boxes[0], "ann", "mail")
+		links[1].gate = make(chan struct{})
+		big := strings.Repeat("x", 100_000)
+		c, conn := boxDevice(t, boxes[1], "ann", nil)
+		if res := boxSendUser(t, boxes[1], "ann", big); res.Waiting != 1 || res.Dropped != 0 {
+			t.Errorf("%+v", res)
+		}
+		huge := strings.Repeat("y", 1<<20)
+		if res := boxSendUser(t, boxes[1], "ann", huge); res.Dropped != 1 || res.Waiting != 0 {
+			t.Errorf("past QueueBytes: %+v, want it dropped", res)
+		}
+		if s := boxes[1].Stats(); s.MailboxBytes < 100_000 {
+			t.Errorf("Stats: %+v, want what waits to be counted", s)
+		}
+		close(links[1].gate)
+		synctest.Wait()
+		if got := boxFlushed(t, c, conn); len(got) != 2 || got[0] != "mail" || got[1] != big {
+			t.Errorf("received %d messages, want the mail, and what waited behind it", len(got))
+		}
+		if res := boxSendUser(t, boxes[0], "eve", big); res.Waiting+res.Remote+res.Queued != 0 {
+			t.Errorf("over MailboxBytes, to nobody: %+v, want it not kept", res)
+		}
+	})
+}
+
+// Mailboxes give what they hold to one channel on one node.
+func TestMailIsDeliveredToOnePlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		boxes, _ := directCluster(t, 3, Options{})
+		for i := 1; i <= 20; i++ {
+			boxSendUser(t, boxes[0], "ann", fmt.Sprint(i))
+		}
+		one, oneConn := boxDevice(t, boxes[1], "ann", nil)
+		two, twoConn := boxDevice(t, boxes[2], "ann", nil)
+		synctest.Wait()
+		got := append(boxFlushed(t, one, oneConn), boxFlushed(t, two, twoConn)...)
+		boxWant(t, "both together", got, boxNumbers(1, 20))
+	})
+}
+
+func TestWhatAChannelHadNotWrittenGoesToTheUsersOtherNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		boxes, _ := directCluster(t, 3, Options{})
+		dying, dyingConn := boxDevice(t, boxes[0], "ann", nil)
+		synctest.Wait()
+		dyingConn.Stall()
+		for i := 1; i <= 5; i++ {
+			boxSendUser(t, boxes[1], "ann", fmt.Sprint(i))
+		}
+		next, conn := boxDevice(t, boxes[2], "ann", nil)
+		synctest.Wait()
+		boxWant(t, "the other node, while the first has them", boxWritten(conn), nil)
+		dying.CloseNow()
+		synctest.Wait()
+		boxWant(t, "the other node", boxFlushed(t, next, conn), boxNumbers(1, 5))
+		boxSendUser(t, boxes[0], "ann", "6")
+		next.CloseNow()
+		synctest.Wait()
+
+		// With nobody left it goes to the front of the engine's mailbox.
+		dying, dyingConn = boxDevice(t, boxes[0], "ann", nil)
+		synctest.Wait()
+		dyingConn.Stall()
+		boxSendUser(t, boxes[1], "ann", "7")
+		dying.CloseNow()
+		synctest.Wait()
+		boxSendUser(t, boxes[1], "ann", "8")
+		last, conn := boxDevice(t, boxes[2], "ann", nil)
+		synctest.Wait()
+		boxWant(t, "the last", boxFlushed(t, last, conn), []string{"7", "8"})
+	})
+}
+
+// What another node's channel has had does not come again because one here died.
+func TestWhatAnotherNodeHasHadDoesNotComeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		boxes, _ := directCluster(t, 2, Options{})
+		dying, dyingConn := boxDevice(t, boxes[0], "ann", nil)
+		other, conn := boxDevice(t, boxes[1], "ann", nil)
+		synctest.Wait()
+		dyingConn.Stall()
+		for i := 1; i <= 3; i++ {
+			boxSendUser(t, boxes[0], "ann", fmt.Sprint(i))
+		}
+		dying.CloseNow()
+		synctest.Wait()
+		boxWant(t, "the other node", boxFlushed(t, other, conn), boxNumbers(1, 3))
+	})
+}
+
+func TestSendToUserWithoutTheEngine(t *testing.T) {
+	for _, silent := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			boxes, links := directCluster(t, 2, Options{BrokerTimeout: 3 * time.Second})
+			c, conn := boxDevice(t, boxes[0], "ann", nil)
+			synctest.Wait()
+			links[0].silent = silent
+			links[0].setCut(true)
+			before := boxes[0].Stats().BrokerErrors
+			if res := boxSendUser(t, boxes[0], "ann", "1"); res.Queued != 1 || !res.Local {
+				t.Errorf("to a user who is here: %+v, want it queued, and Local", res)
+			}
+			if n := boxes[0].Stats().BrokerErrors - before; n != 1 {
+				t.Errorf("%d errors of the Broker were counted, want 1", n)
+			}
+			boxWant(t, "received", boxFlushed(t, c, conn), []string{"1"})
+			if res, err := boxes[0].SendToUser(t.Context(), "bob", "x"); !errors.Is(err, ErrUnavailable) || res != (SendResult{}) {
+				t.Errorf("to a user who is not: %+v, %v; want ErrUnavailable", res, err)
+			}
+			if s := boxes[0].Stats(); s.Mailboxes != 0 {
+				t.Errorf("Stats: %+v, want nothing kept", s)
+			}
+		})
+	}
+}
+
+// A node that was cut off when users came and went listens and puts back by itself.
+func TestUsersThatComeAndGoWithoutTheEngine(t *testing.T) {
+	for _, silent := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			boxes, links := directCluster(t, 2, Options{BrokerTimeout: 3 * time.Second})
+			boxSendUser(t, boxes[1], "new", "mail")
+			gone, goneConn := boxDevice(t, boxes[0], "gone", nil)
+			synctest.Wait()
+			goneConn.Stall()
+			boxSendUser(t, boxes[1], "gone", "unwritten")
+			links[0].silent = silent
+			links[0].setCut(true)
+			reported := boxes[0].Stats().BrokerErrors
+
+			directWithin(t, "SetUser, and an end", 0, func() {
+				gone.CloseNow()
+				c, conn := boxDevice(t, boxes[0], "new", nil)
+				t.Cleanup(func() { boxWant(t, "the newcomer", boxFlushed(t, c, conn), []string{"local", "mail", "remote"}) })
+			})
+			for range 30 { // who come and go leave nothing behind
+				c, _ := boxDevice(t, boxes[0], "passing", nil)
+				synctest.Wait()
+				c.CloseNow()
+			}
+			time.Sleep(time.Minute)
+			if n := Lines(boxes[0]); n > 6 {
+				t.Errorf("%d addresses wait for the engine", n)
+			}
+			if s := boxes[0].Stats(); s.BrokerErrors-reported != 1 {
+				t.Errorf("%d errors of the Broker were counted, want 1 of the outage", s.BrokerErrors-reported)
+			}
+			boxSendUser(t, boxes[0], "new", "local")
+			links[0].setCut(false)
+			time.Sleep(3 * time.Second)
+			if res := boxSendUser(t, boxes[1], "new", "remote"); res.Remote != 1 {
+				t.Errorf("when the engine is back: %+v, want another node", res)
+			}
+			if n := Lines(boxes[0]); n != 3 { // its own, the newcomer's ID and user
+				t.Errorf("the box listens at %d addresses, want 3", n)
+			}
+			c, conn := boxDevice(t, boxes[1], "gone", nil)
+			synctest.Wait()
+			boxWant(t, "what was put back", boxFlushed(t, c, conn), []string{"unwritten"})
+		})
+	}
+}
+
+// What nobody was there for, as the node of the user was cut off, comes when it is back.
+func TestMailThatNobodyCouldRingForComesWhenTheNodeIsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		boxes, links := directCluster(t, 2, Options{BrokerTimeout: 3 * time.Second})
+		c, conn := boxDevice(t, boxes[0], "ann", nil)
+		synctest.Wait()
+		_ = links[0].MemoryBroker.Unlisten(t.Context(), "u/ann", directEnd{links[0], links[0].ears["u/ann"]})
+		if res := boxSendUser(t, boxes[1], "ann", "1"); res.Waiting != 1 {
+			t.Errorf("%+v, want it to wait", res)
+		}
+		_ = links[0].MemoryBroker.Listen(t.Context(), "u/ann", directEnd{links[0], links[0].ears["u/ann"]})
+		links[0].setCut(false) // it says that it was interrupted
+		time.Sleep(time.Second)
+		boxWant(t, "received", boxFlushed(t, c, conn), []string{"1"})
+	})
+}
+
+// The last channel has gone, and the engine has yet to be told.
+func TestAnAbsentUsersNodeLetsOthersAnswerFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		boxes, links := directCluster(t, 3, Options{})
+		c, conn := boxDevice(t, boxes[1], "ann", nil)
+		gone, _ := boxDevice(t, boxes[2], "ann", nil)
+		synctest.Wait()
+		late := directEnd{links[2], links[2].ears["u/ann"]}
+		gone.CloseNow()
+		synctest.Wait()
+		if err := links[2].MemoryBroker.Listen(t.Context(), "u/ann", late); err != nil { // as if Unlisten had yet to come
+			t.Fatal(err)
+		}
+		if res := boxSendUser(t, boxes[0], "ann", "1"); res.Remote != 1 || res.Waiting != 0 {
+			t.Errorf("%+v, want the node that has a channel", res)
+		}
+		boxWant(t, "received", boxFlushed(t, c, conn), []string{"1"})
+		c.CloseNow()
+		synctest.Wait()
+		if res := boxSendUser(t, boxes[0], "ann", "2"); res.Waiting != 1 {
+			t.Errorf("with nobody left: %+v, want it to wait", res)
+		}
+	})
+}
+
+func TestShutdownPutsBackWhatWasNotWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		boxes, _ := directCluster(t, 2, Options{})
+		opts := boxText
+		opts.CloseTimeout = time.Second
+		_, conn := boxDevice(t, boxes[0], "ann", &opts)
+		synctest.Wait()
+		conn.Stall()
+		for i := 1; i <= 3; i++ {
+			boxSendUser(t, boxes[1], "ann", fmt.Sprint(i))
+		}
+		if err := boxes[0].Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		next, conn := boxDevice(t, boxes[1], "ann", nil)
+		synctest.Wait()
+		boxWant(t, "the next node", boxFlushed(t, next, conn), boxNumbers(1, 3))
+	})
+}
+
+func TestShutdownIsBoundedWithoutTheEngine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		boxes, links := directCluster(t, 2, Options{BrokerTimeout: time.Hour})
+		opts := boxText
+		opts.CloseTimeout = time.Second
+		_, conn := boxDevice(t, boxes[0], "ann", &opts)
+		synctest.Wait()
+		conn.Stall()
+		boxSendUser(t, boxes[1], "ann", "1")
+		links[0].silent = true
+		links[0].setCut(true)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		begun := time.Now()
+		_ = boxes[0].Shutdown(ctx)
+		if d := time.Since(begun); d > 10*time.Second {
+			t.Errorf("it took %v", d)
+		}
+	})
+}
+
+// With a broker that has no mailboxes, each box has its own.
+func TestWithoutAMailboxBrokerMailWaitsWhereItWasSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := memoryBroker(t, nil)
+		type requests struct {
+			Broker
+			RequestBroker
+		}
+		one, two := boxOf(t, &Options{Broker: requests{engine, engine}}), boxOf(t, &Options{Broker: requests{engine, engine}})
+		if res := boxSendUser(t, one, "ann", "1"); res.Waiting != 1 {
+			t.Errorf("%+v, want it to wait", res)
+		}
+		there, thereConn := boxDevice(t, two, "ann", nil)
+		synctest.Wait()
+		boxWant(t, "on the other node", boxWritten(thereConn), nil)
+		if res := boxSendUser(t, one, "ann", "2"); res.Remote != 1 {
+			t.Errorf("%+v, want the other node", res)
+		}
+		here, hereConn := boxDevice(t, one, "ann", nil)
+		boxWant(t, "here", boxFlushed(t, here, hereConn), []string{"1"})
+		boxWant(t, "on the other node", boxFlushed(t, there, thereConn), []string{"2"})
+	})
+}

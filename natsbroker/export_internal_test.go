@@ -1,0 +1,4 @@
+package natsbroker
+
+// Token is token.
+func Token(name string) string { return token(name) }

@@ -1,0 +1,236 @@
+package natsbroker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/wschannels/wschannels"
+)
+
+// requests are what this node listens to.
+type requests struct {
+	b    *Broker
+	msgs chan *nats.Msg // of all addresses
+	wake chan struct{}  // all listeners are to be told that they were interrupted
+
+	mu        sync.Mutex // guards what follows
+	addresses map[string]*address
+}
+
+// An address is one that somebody here listens to.
+type address struct {
+	name      string
+	sub       *nats.Subscription
+	listeners []wschannels.Listener
+	dropped   int // by sub, that have been told of
+}
+
+func (r *requests) init(b *Broker) {
+	r.b, r.msgs, r.wake, r.addresses = b, make(chan *nats.Msg, maxQueued), make(chan struct{}, 1), make(map[string]*address)
+}
+
+func (b *Broker) requestSubject(token string) string { return b.opts.Prefix + ".r." + token }
+
+// answered begins an answer: an empty message would be NATS's own.
+const answered = 1
+
+var errInvalidAddress = errors.New("natsbroker: invalid address")
+
+// Listen is [wschannels.RequestBroker]'s.
+func (b *Broker) Listen(ctx context.Context, name string, l wschannels.Listener) error {
+	if !validAddress(name) {
+		return errInvalidAddress
+	}
+	ctx, cancel, err := b.call(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	if err := b.order.ready(ctx); err != nil {
+		return err
+	}
+	added, err := b.requests.add(name, l)
+	if err == nil {
+		err = b.leader(ctx)
+	}
+	if err != nil {
+		if added {
+			b.requests.remove(name, l)
+		}
+		return b.failure(ctx, err)
+	}
+	return context.Cause(b.closing)
+}
+
+func (r *requests) add(name string, l wschannels.Listener) (added bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := token(name)
+	a := r.addresses[key]
+	if a == nil {
+		a = &address{name: name}
+		if a.sub, err = r.b.nc.ChanSubscribe(r.b.requestSubject(key), r.msgs); err != nil {
+			return false, err
+		}
+		r.addresses[key] = a
+	}
+	if slices.Contains(a.listeners, l) {
+		return false, nil
+	}
+	a.listeners = append(slices.Clone(a.listeners), l)
+	return true, nil
+}
+
+func (r *requests) remove(name string, l wschannels.Listener) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := token(name)
+	a := r.addresses[key]
+	if a == nil {
+		return
+	}
+	a.listeners = slices.DeleteFunc(slices.Clone(a.listeners), func(o wschannels.Listener) bool { return o == l })
+	if len(a.listeners) == 0 {
+		_ = a.sub.Unsubscribe() // an error says that nc is closed
+		delete(r.addresses, key)
+	}
+}
+
+// Unlisten is [wschannels.RequestBroker]'s.
+func (b *Broker) Unlisten(ctx context.Context, name string, l wschannels.Listener) error {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case b.closing.Err() != nil:
+		return context.Cause(b.closing)
+	case !validAddress(name):
+		return errInvalidAddress
+	}
+	b.requests.remove(name, l)
+	return nil
+}
+
+// Request is [wschannels.RequestBroker]'s.
+func (b *Broker) Request(ctx context.Context, name string, data []byte) ([]byte, error) {
+	if !validAddress(name) {
+		return nil, errInvalidAddress
+	}
+	if limit := int(b.nc.MaxPayload()); limit > 0 && len(data) > limit {
+		return nil, fmt.Errorf("%w for NATS: %d bytes, and max_payload is %d", wschannels.ErrTooLarge, len(data), limit)
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	up, err := b.link.up()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(up, func() { cancel(context.Cause(up)) })()
+	if _, ok := ctx.Deadline(); !ok { // what waits for ever for who will not answer
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeoutCause(ctx, b.opts.RequestTimeout, errSilent)
+		defer stop()
+	}
+	m, err := b.nc.RequestWithContext(ctx, b.requestSubject(token(name)), data)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return nil, wschannels.ErrNobody
+	case errors.Is(err, nats.ErrReconnectBufExceeded):
+		return nil, b.failure(ctx, err)
+	case err != nil:
+		return nil, b.unsure(ctx, err)
+	case len(m.Data) == 0 || m.Data[0] != answered:
+		return nil, fmt.Errorf("%w: not an answer", wschannels.ErrUnknownOutcome)
+	}
+	return m.Data[1:], nil
+}
+
+// run hands on requests until the broker is closed.
+func (r *requests) run() {
+	crowded := false
+	for {
+		select {
+		case <-r.b.closing.Done():
+			return
+		case m := <-r.msgs:
+			crowded = crowded || len(r.msgs) >= maxQueued-1 // more may have come than there was room for
+			r.hear(m)
+		case <-r.wake:
+			r.tellInterrupted(func(*address) bool { return true })
+		}
+		if crowded && len(r.msgs) < maxQueued/2 {
+			crowded = false
+			r.tellInterrupted((*address).hasDropped)
+		}
+	}
+}
+
+// hasDropped reports whether messages came for which there was no room. The mu of requests
+// is held.
+func (a *address) hasDropped() bool {
+	n, err := a.sub.Dropped()
+	was := a.dropped
+	a.dropped = n
+	return err == nil && n != was
+}
+
+// interrupt has all listeners told.
+func (r *requests) interrupt() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (r *requests) tellInterrupted(which func(*address) bool) {
+	r.mu.Lock()
+	var told []address
+	for _, a := range r.addresses {
+		if which(a) {
+			told = append(told, *a)
+		}
+	}
+	r.mu.Unlock()
+	for _, a := range told {
+		for _, l := range a.listeners {
+			l.Interrupted(a.name)
+		}
+	}
+}
+
+func (r *requests) hear(m *nats.Msg) {
+	r.mu.Lock()
+	var name string
+	var listeners []wschannels.Listener
+	if a := r.addresses[strings.TrimPrefix(m.Subject, r.b.requestSubject(""))]; a != nil {
+		name, listeners = a.name, a.listeners
+	}
+	r.mu.Unlock()
+	if m.Reply == "" {
+		return // nobody's request
+	}
+	for _, l := range listeners {
+		l.Hear(name, m.Data, func(data []byte) {
+			if _, err := r.b.link.up(); err == nil {
+				_ = m.Respond(append([]byte{answered}, data...)) // who asked sees that none comes
+			}
+		})
+	}
+}
+
+// end stops listening. Nothing of the broker runs any more.
+func (r *requests) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range r.addresses {
+		_ = a.sub.Unsubscribe() // an error says that nc is closed
+	}
+	clear(r.addresses)
+}

@@ -1,0 +1,322 @@
+package natsbroker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/wschannels/wschannels"
+)
+
+// What JetStream's answers say, by its error codes.
+const (
+	codeWrongLast  = 10071
+	codeWrongLast2 = 10164 // the same, where it does not say what would be right
+	codeNoMessage  = 10037
+	codeNoStream   = 10059
+)
+
+// A stream is one of JetStream's, made when it is first needed, and again if it is gone.
+type stream struct {
+	b      *Broker
+	config jetstream.StreamConfig
+
+	turn chan struct{} // held by who makes it
+	mu   sync.Mutex    // guards ok
+	ok   bool          // it has been there
+}
+
+func newStream(b *Broker, config jetstream.StreamConfig) *stream {
+	return &stream{b: b, config: config, turn: make(chan struct{}, 1)}
+}
+
+func (s *stream) known() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ok
+}
+
+// ready returns once the stream is there.
+func (s *stream) ready(ctx context.Context) error {
+	if s.known() {
+		return nil
+	}
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if s.known() {
+		return nil
+	}
+	if _, err := s.b.js.CreateOrUpdateStream(ctx, s.config); err != nil {
+		return s.b.failure(ctx, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ok = true
+	return nil
+}
+
+// failure is the error of a call that asked NATS and has changed nothing.
+func (b *Broker) failure(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	switch {
+	case errors.Is(err, wschannels.ErrClosed), errors.Is(err, wschannels.ErrUnavailable):
+		return err
+	}
+	return fmt.Errorf("%w: NATS: %w", wschannels.ErrUnavailable, err)
+}
+
+// unsure is the error of a call that may have changed something.
+func (b *Broker) unsure(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	return fmt.Errorf("%w: NATS: %v", wschannels.ErrUnknownOutcome, err)
+}
+
+// call returns a context for one call: it ends with ctx, with the connection, with the
+// broker, and after Options.RequestTimeout.
+func (b *Broker) call(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if ctx.Err() != nil {
+		return nil, nil, context.Cause(ctx)
+	}
+	up, err := b.link.up()
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(up, func() { cancel(context.Cause(up)) })
+	ctx, timeout := context.WithTimeoutCause(ctx, b.opts.RequestTimeout, errSilent)
+	return ctx, func() { timeout(); stop(); cancel(nil) }, nil
+}
+
+var errSilent = fmt.Errorf("%w: no answer from NATS within Options.RequestTimeout", wschannels.ErrUnavailable)
+
+// An apiError is what JetStream answers instead of doing something.
+type apiError struct {
+	Code        int    `json:"code"`
+	ErrCode     int    `json:"err_code"`
+	Description string `json:"description"`
+}
+
+func (e *apiError) Error() string { return "JetStream: " + e.Description }
+
+func isCode(err error, codes ...int) bool {
+	e := new(apiError)
+	if !errors.As(err, &e) {
+		return false
+	}
+	for _, code := range codes {
+		if e.ErrCode == code {
+			return true
+		}
+	}
+	return false
+}
+
+// swap stores data as the next message of subject if the last one of filter has the
+// sequence expected. It returns the new one's.
+func (s *stream) swap(ctx context.Context, subject, filter string, expected uint64, ttl time.Duration, data []byte) (uint64, error) {
+	m := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{
+		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(expected, 10)},
+	}}
+	if filter != subject {
+		m.Header[jetstream.ExpectedLastSubjSeqSubjHeader] = []string{filter}
+	}
+	return s.publish(ctx, m, ttl)
+}
+
+// publish stores m, and returns its sequence.
+func (s *stream) publish(ctx context.Context, m *nats.Msg, ttl time.Duration) (uint64, error) {
+	if ttl > 0 {
+		if m.Header == nil {
+			m.Header = nats.Header{}
+		}
+		m.Header[jetstream.MsgTTLHeader] = []string{strconv.FormatInt(int64((ttl+time.Second-1)/time.Second), 10) + "s"}
+	}
+	answer, err := s.b.nc.RequestMsgWithContext(ctx, m)
+	if err != nil {
+		return 0, err
+	}
+	var ack struct {
+		Error *apiError `json:"error"`
+		Seq   uint64    `json:"seq"`
+	}
+	if err := json.Unmarshal(answer.Data, &ack); err != nil {
+		return 0, err
+	}
+	if ack.Error != nil {
+		return 0, ack.Error
+	}
+	if ack.Seq == 0 {
+		return 0, fmt.Errorf("not an acknowledgement: %q", answer.Data)
+	}
+	return ack.Seq, nil
+}
+
+// A stored is one message of a stream.
+type stored struct {
+	subject string
+	seq     uint64
+	data    []byte
+	when    time.Time
+}
+
+// last returns the last message that matches filter, as the stream's leader has it; nil:
+// there is none.
+func (s *stream) last(ctx context.Context, filter string) (*stored, error) {
+	if s.config.Replicas == 1 {
+		return s.direct(ctx, map[string]any{"last_by_subj": filter})
+	}
+	var answer struct {
+		Message *struct {
+			Subject string    `json:"subject"`
+			Seq     uint64    `json:"seq"`
+			Data    []byte    `json:"data"`
+			Time    time.Time `json:"time"`
+		} `json:"message"`
+	}
+	err := s.api(ctx, "STREAM.MSG.GET", map[string]any{"last_by_subj": filter}, &answer)
+	switch {
+	case isCode(err, codeNoMessage):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case answer.Message == nil:
+		return nil, errors.New("an answer without a message")
+	}
+	m := answer.Message
+	return &stored{m.Subject, m.Seq, m.Data, m.Time}, nil
+}
+
+// direct returns the message that query asks for, from any replica; nil: there is none.
+func (s *stream) direct(ctx context.Context, query map[string]any) (*stored, error) {
+	body, _ := json.Marshal(query)
+	answer, err := s.b.nc.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+s.config.Name, body)
+	if errors.Is(err, nats.ErrNoResponders) && s.again(ctx) == nil {
+		answer, err = s.b.nc.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+s.config.Name, body)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return readStored(answer)
+}
+
+// again makes a stream that has gone; if that is not what was wrong, it says so.
+func (s *stream) again(ctx context.Context) error {
+	s.mu.Lock()
+	was := s.ok
+	s.ok = false
+	s.mu.Unlock()
+	if !was {
+		return nats.ErrNoResponders
+	}
+	return s.ready(ctx)
+}
+
+// readStored reads a message as a direct get answers; nil: there is none.
+func readStored(m *nats.Msg) (*stored, error) {
+	switch status := m.Header.Get("Status"); status {
+	case "":
+	case "404", "204":
+		return nil, nil
+	default:
+		return nil, fmt.Errorf("JetStream: %s %s", status, m.Header.Get("Description"))
+	}
+	r := &stored{subject: m.Header.Get(jetstream.SubjectHeader), data: m.Data}
+	var err1, err2 error
+	r.seq, err1 = strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64)
+	r.when, err2 = time.Parse(time.RFC3339Nano, m.Header.Get("Nats-Time-Stamp"))
+	return r, errors.Join(err1, err2)
+}
+
+// api asks the leader of the stream, in JSON.
+func (s *stream) api(ctx context.Context, what string, query, answer any) error {
+	body, err := json.Marshal(query)
+	if err != nil {
+		return err
+	}
+	m, err := s.b.nc.RequestWithContext(ctx, "$JS.API."+what+"."+s.config.Name, body)
+	if err != nil {
+		return err
+	}
+	var failed struct {
+		Error *apiError `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &failed); err != nil {
+		return err
+	}
+	if failed.Error != nil {
+		return failed.Error
+	}
+	if answer == nil {
+		return nil
+	}
+	return json.Unmarshal(m.Data, answer)
+}
+
+// purge removes what matches filter and comes before the sequence.
+func (s *stream) purge(ctx context.Context, filter string, before uint64) error {
+	query := map[string]any{"filter": filter}
+	if before > 0 {
+		query["seq"] = before
+	}
+	return s.api(ctx, "STREAM.PURGE", query, nil)
+}
+
+// What one request for many messages asks for at most.
+const (
+	pageMessages = 1000
+	pageBytes    = 4 << 20
+)
+
+// read calls yield with the messages that match filter, in order, until it returns false.
+// They come from any replica.
+func (s *stream) read(ctx context.Context, filter string, yield func(*stored) bool) error {
+	inbox, err := s.b.nc.SubscribeSync(s.b.nc.NewInbox())
+	if err != nil {
+		return err
+	}
+	defer inbox.Unsubscribe()
+	for from := uint64(1); ; {
+		body, _ := json.Marshal(map[string]any{
+			"seq": from, "next_by_subj": filter, "batch": pageMessages, "max_bytes": pageBytes,
+		})
+		if err := s.b.nc.PublishRequest("$JS.API.DIRECT.GET."+s.config.Name, inbox.Subject, body); err != nil {
+			return err
+		}
+		more := false
+		for {
+			m, err := inbox.NextMsgWithContext(ctx)
+			if err != nil {
+				return err
+			}
+			if m.Header.Get("Status") == "204" {
+				more = m.Header.Get("Nats-Num-Pending") != "0"
+				break
+			}
+			r, err := readStored(m)
+			if r == nil {
+				return err
+			}
+			from = r.seq + 1
+			if !yield(r) {
+				return nil
+			}
+		}
+		if !more {
+			return nil
+		}
+	}
+}

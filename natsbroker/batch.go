@@ -6,6 +6,8 @@ import (
 	"errors"
 	"math"
 	"time"
+
+	"github.com/wschannels/wschannels"
 )
 
 // The binary form of a batch: what goes to the stream as one message, and comes back to
@@ -48,6 +50,10 @@ type tail struct {
 }
 
 func (t *tail) name() string { return hex.EncodeToString(t.epoch[:]) }
+
+func (t *tail) position() wschannels.Position {
+	return wschannels.Position{Epoch: t.name(), Seq: t.seq}
+}
 
 // A batch is one message of the stream, read.
 type batch struct {

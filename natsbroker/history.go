@@ -25,7 +25,10 @@ func (b *Broker) Position(ctx context.Context, group string) (wschannels.Positio
 	}
 	defer t.unpin()
 	now, err := t.position(ctx)
-	return wschannels.Position{Epoch: now.name(), Seq: now.seq}, err
+	if err != nil {
+		return wschannels.Position{}, err
+	}
+	return now.position(), nil
 }
 
 // position asks the stream for the group's tail. A group that has none, or an old one,
@@ -75,21 +78,21 @@ func (b *Broker) History(ctx context.Context, group string, opts *wschannels.His
 	if err != nil {
 		return wschannels.HistoryPage{}, err
 	}
-	page := wschannels.HistoryPage{Position: wschannels.Position{Epoch: now.name(), Seq: now.seq}}
-	if o.After != nil && (o.After.Epoch != page.Position.Epoch || o.After.Seq > now.seq) {
+	if o.After != nil && (o.After.Epoch != now.name() || o.After.Seq > now.seq) {
 		o.After = nil
 	}
 	if o.After != nil && o.After.Seq >= now.saved { // the usual case: nothing has been missed
-		page.Complete = true
-		return page, nil
+		return wschannels.HistoryPage{Position: now.position(), Complete: true}, nil
 	}
-	held, lost, err := t.held(ctx, now)
+	held, lost, err := t.held(ctx, &now)
 	if err != nil {
 		return wschannels.HistoryPage{}, b.failure(ctx, err)
 	}
-	page.Complete = o.After != nil && lost <= o.After.Seq
-	page.Messages = choose(held, &o)
-	return page, nil
+	return wschannels.HistoryPage{
+		Position: now.position(),
+		Complete: o.After != nil && lost <= o.After.Seq,
+		Messages: choose(held, &o),
+	}, nil
 }
 
 // choose returns what opts selects of a history.
@@ -103,26 +106,36 @@ func choose(held []wschannels.Message, o *wschannels.HistoryOptions) []wschannel
 	return held
 }
 
-// held reads the group's history as it was at now, and the Seq of the last message that
-// was saved and is not in it.
-func (t *topic) held(ctx context.Context, now tail) (held []wschannels.Message, lost uint64, err error) {
-	if now.saved <= now.floor {
-		return nil, now.saved, nil
-	}
-	for patience := 0; ; patience++ {
-		var newest uint64
+// held reads the group's history, and the Seq of the last message that was saved and is not
+// in it. What has been published since now was read is taken along, as what was there then
+// may have made room for it: now becomes the position of what is returned.
+func (t *topic) held(ctx context.Context, now *tail) (held []wschannels.Message, lost uint64, err error) {
+	for tries := 0; ; tries++ {
+		if now.saved <= now.floor {
+			return nil, now.saved, nil
+		}
+		at := now.savedAt
+		var newest tail
 		if held, lost, newest, err = t.stored(ctx, now); err != nil {
 			return nil, 0, err
 		}
-		// A replica may not have it yet. If it is too old, nobody has it any more.
-		if newest >= now.savedAt || patience == 10 || t.shard.b.opts.Replicas == 1 {
-			break
+		if newest.at > now.at {
+			*now = newest
 		}
-		pause(ctx, 20*time.Millisecond)
+		if newest.at >= at || tries == 10 {
+			break // at last: it is too old, and nobody has it
+		}
+		// A replica does not have it yet, or it has been flushed meanwhile.
+		pause(ctx, time.Duration(tries)*5*time.Millisecond)
+		again, err := t.position(ctx)
+		if err != nil {
+			return nil, 0, err
+		}
+		*now = again
 	}
 	limits := t.shard.b.opts.History
 	from, bytes := len(held), 0
-	for from > 0 {
+	for from > 0 && held[from-1].Seq > now.floor {
 		cost := len(held[from-1].Data) + messageCost
 		if bytes+cost > limits.Bytes || limits.Len > 0 && len(held)-from >= limits.Len {
 			break
@@ -139,35 +152,30 @@ func (t *topic) held(ctx context.Context, now tail) (held []wschannels.Message, 
 	return held[from:], lost, nil
 }
 
-// stored reads what the stream has of the group's history up to now.
-func (t *topic) stored(ctx context.Context, now tail) (held []wschannels.Message, lost, newest uint64, err error) {
+// stored reads what the stream has of the group's history in the epoch of now, and the tail
+// with the last of it.
+func (t *topic) stored(ctx context.Context, now *tail) (held []wschannels.Message, lost uint64, newest tail, err error) {
 	lost = now.saved // until something is found
-	first := true
-	var bad error
 	err = t.shard.b.order.read(ctx, t.subject("s"), func(m *stored) bool {
 		b, err := decodeBatch(m.data)
-		if err != nil || m.seq > now.at || b.before.epoch != now.epoch {
-			return m.seq <= now.at
+		if err != nil || b.before.epoch != now.epoch {
+			return true
 		}
-		if first {
-			first, lost = false, max(b.before.saved, now.floor)
+		if newest.at == 0 {
+			lost = b.before.saved
 		}
-		newest = m.seq
+		newest = b.after(m.seq, m.when)
 		for i, item := range b.items {
-			seq := b.first + uint64(i)
-			if seq <= now.floor {
-				continue
-			}
 			var p wschannels.Publication
-			if bad = p.UnmarshalBinary(item); bad != nil {
-				return false
+			if p.UnmarshalBinary(item) != nil {
+				continue // nobody gets it
 			}
-			p.Group, p.Seq = t.group, seq
+			p.Group, p.Seq = t.group, b.first+uint64(i)
 			held = append(held, p.Message)
 		}
 		return true
 	})
-	return held, lost, newest, errors.Join(err, bad)
+	return held, lost, newest, err
 }
 
 // Flush is [wschannels.HistoryBroker]'s.

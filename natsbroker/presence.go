@@ -106,7 +106,7 @@ func (b *Broker) Renew(ctx context.Context, node string, lease time.Duration) ([
 	defer cancel()
 	body := binary.BigEndian.AppendUint64([]byte{presenceVersion}, uint64(lease))
 	body = append(body, node...)
-	if _, err := b.presence.store(ctx, b.opts.Prefix+".p.n."+token(node), body, lease+time.Second); err != nil {
+	if err := b.presence.store(ctx, b.opts.Prefix+".p.n."+token(node), body, lease+time.Second); err != nil {
 		return nil, b.failure(ctx, err)
 	}
 	leases, err := b.presence.leases(ctx, token(node))
@@ -123,15 +123,9 @@ func (b *Broker) Renew(ctx context.Context, node string, lease time.Duration) ([
 	return alive, nil
 }
 
-// store keeps body as the last message of subject for ttl; 0: for good.
-func (p *presence) store(ctx context.Context, subject string, body []byte, ttl time.Duration) (uint64, error) {
-	for first := true; ; first = false {
-		at, err := p.stream.publish(ctx, &nats.Msg{Subject: subject, Data: body}, ttl)
-		if first && errors.Is(err, nats.ErrNoResponders) && p.stream.again(ctx) == nil {
-			continue
-		}
-		return at, err
-	}
+// store keeps body as the last message of subject for ttl.
+func (p *presence) store(ctx context.Context, subject string, body []byte, ttl time.Duration) error {
+	return p.stream.publishAll(ctx, []*nats.Msg{{Subject: subject, Data: body, Header: ttlHeader(ttl)}})
 }
 
 // leases returns the nodes whose lease runs. Whether it does, goes by the clock of the
@@ -220,39 +214,23 @@ func (b *Broker) SetPresence(ctx context.Context, group string, entries ...wscha
 	}
 	defer cancel()
 	prefix := b.opts.Prefix + ".p.e." + token(group) + "."
-	var mu sync.Mutex // guards failed
-	var failed error
-	var wg sync.WaitGroup
-	turns := make(chan struct{}, 64)
-	set := func(e *wschannels.PresenceEntry) {
-		body, err := encodeEntry(e)
-		if err == nil {
-			var ttl time.Duration
-			if e.Gone {
-				ttl = goneFor
-			}
-			_, err = b.presence.store(ctx, prefix+token(e.Node)+"."+e.ID.String(), body, ttl)
-		}
-		if err != nil {
-			mu.Lock()
-			defer mu.Unlock()
-			failed = err
-		}
-	}
+	msgs := make([]*nats.Msg, len(entries))
 	for i := range entries {
-		if i == len(entries)-1 {
-			set(&entries[i])
-			break
+		body, err := encodeEntry(&entries[i])
+		if err != nil {
+			return err
 		}
-		turns <- struct{}{}
-		wg.Go(func() { // ends with its call
-			defer func() { <-turns }()
-			set(&entries[i])
-		})
+		msgs[i] = &nats.Msg{Subject: prefix + token(entries[i].Node) + "." + entries[i].ID.String(), Data: body}
+		if entries[i].Gone {
+			msgs[i].Header = ttlHeader(goneFor)
+		}
 	}
-	wg.Wait()
-	if failed != nil {
-		return b.unsure(ctx, failed)
+	err = b.presence.stream.publishAll(ctx, msgs)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return b.failure(ctx, err)
+	case err != nil:
+		return b.unsure(ctx, err)
 	}
 	return nil
 }
@@ -296,7 +274,7 @@ func (p *presence) clock(ctx context.Context) error {
 		return nil
 	}
 	const just = "=" // no name's token
-	if _, err := p.store(ctx, p.stream.b.opts.Prefix+".p.n."+just, []byte{0}, time.Second); err != nil {
+	if err := p.store(ctx, p.stream.b.opts.Prefix+".p.n."+just, []byte{0}, time.Second); err != nil {
 		return err
 	}
 	_, err := p.leases(ctx, just)

@@ -52,7 +52,9 @@ func (e *engine) stop() {
 	e.server.WaitForShutdown()
 }
 
-func (e *engine) url() string { return fmt.Sprintf("nats://127.0.0.1:%d", e.opts.Port) }
+func (e *engine) addr() string { return fmt.Sprintf("127.0.0.1:%d", e.opts.Port) }
+
+func (e *engine) url() string { return "nats://" + e.addr() }
 
 var prefixes atomic.Int64
 

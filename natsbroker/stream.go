@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -134,21 +135,27 @@ func (s *stream) swap(ctx context.Context, subject, filter string, expected uint
 	if filter != subject {
 		m.Header[jetstream.ExpectedLastSubjSeqSubjHeader] = []string{filter}
 	}
-	return s.publish(ctx, m, ttl)
+	if ttl > 0 {
+		maps.Copy(m.Header, ttlHeader(ttl))
+	}
+	return s.publish(ctx, m)
 }
 
 // publish stores m, and returns its sequence.
-func (s *stream) publish(ctx context.Context, m *nats.Msg, ttl time.Duration) (uint64, error) {
-	if ttl > 0 {
-		if m.Header == nil {
-			m.Header = nats.Header{}
-		}
-		m.Header[jetstream.MsgTTLHeader] = []string{strconv.FormatInt(int64((ttl+time.Second-1)/time.Second), 10) + "s"}
-	}
+func (s *stream) publish(ctx context.Context, m *nats.Msg) (uint64, error) {
 	answer, err := s.b.nc.RequestMsgWithContext(ctx, m)
 	if err != nil {
 		return 0, err
 	}
+	return readAck(answer)
+}
+
+// ttlHeader has NATS remove a message after ttl, in whole seconds.
+func ttlHeader(ttl time.Duration) nats.Header {
+	return nats.Header{jetstream.MsgTTLHeader: {strconv.FormatInt(int64((ttl+time.Second-1)/time.Second), 10) + "s"}}
+}
+
+func readAck(answer *nats.Msg) (uint64, error) {
 	var ack struct {
 		Error *apiError `json:"error"`
 		Seq   uint64    `json:"seq"`
@@ -163,6 +170,42 @@ func (s *stream) publish(ctx context.Context, m *nats.Msg, ttl time.Duration) (u
 		return 0, fmt.Errorf("not an acknowledgement: %q", answer.Data)
 	}
 	return ack.Seq, nil
+}
+
+// maxUnacked is how many messages of publishAll are on their way at a time.
+const maxUnacked = 256
+
+// publishAll stores msgs in that order. ErrNoResponders says that none has been.
+func (s *stream) publishAll(ctx context.Context, msgs []*nats.Msg) error {
+	inbox, err := s.b.nc.SubscribeSync(s.b.nc.NewInbox())
+	if err != nil {
+		return err
+	}
+	defer inbox.Unsubscribe()
+	for sent, acked := 0, 0; acked < len(msgs); {
+		if sent < len(msgs) && sent-acked < maxUnacked {
+			msgs[sent].Reply = inbox.Subject
+			if err := s.b.nc.PublishMsg(msgs[sent]); err != nil {
+				return err
+			}
+			sent++
+			continue
+		}
+		answer, err := inbox.NextMsgWithContext(ctx)
+		if err == nil {
+			_, err = readAck(answer)
+		}
+		switch {
+		case errors.Is(err, nats.ErrNoResponders) && acked == 0 && s.again(ctx) == nil:
+			return s.publishAll(ctx, msgs)
+		case errors.Is(err, nats.ErrNoResponders) && acked > 0:
+			return errors.New("the stream has gone") // some are stored
+		case err != nil:
+			return err
+		}
+		acked++
+	}
+	return nil
 }
 
 // A stored is one message of a stream.
@@ -299,6 +342,10 @@ func (s *stream) read(ctx context.Context, filter string, yield func(*stored) bo
 		more := false
 		for {
 			m, err := inbox.NextMsgWithContext(ctx)
+			if errors.Is(err, nats.ErrNoResponders) && s.again(ctx) == nil {
+				more = true
+				break
+			}
 			if err != nil {
 				return err
 			}
@@ -307,7 +354,7 @@ func (s *stream) read(ctx context.Context, filter string, yield func(*stored) bo
 				break
 			}
 			r, err := readStored(m)
-			if r == nil {
+			if r == nil || err != nil {
 				return err
 			}
 			from = r.seq + 1

@@ -24,8 +24,8 @@ type topic struct {
 
 	pins int // guarded by the shard's mu: operations under way
 
-	mu      sync.Mutex // guards what follows
-	subs    []subscriber
+	mu      sync.Mutex         // guards what follows
+	subs    []*subscriber      // replaced, not changed
 	sub     *nats.Subscription // while there are subs
 	dropped int                // by sub, that have been told of
 
@@ -38,8 +38,8 @@ type topic struct {
 
 type subscriber struct {
 	s       wschannels.Subscriber
-	pending int  // calls of Subscribe that do not know yet
-	ok      bool // one has known
+	pending int  // calls of Subscribe that do not know yet; guarded by the topic's mu
+	ok      bool // one has known; likewise
 }
 
 // A shard has a part of the groups, and delivers what comes for them.
@@ -163,7 +163,7 @@ func (t *topic) add(s wschannels.Subscriber) error {
 	if i := t.find(s); i >= 0 {
 		t.subs[i].pending++
 	} else {
-		t.subs = append(slices.Clone(t.subs), subscriber{s: s, pending: 1})
+		t.subs = append(slices.Clone(t.subs), &subscriber{s: s, pending: 1})
 	}
 	return nil
 }
@@ -184,7 +184,7 @@ func (t *topic) settle(s wschannels.Subscriber, ok bool) {
 
 // find returns the place of s in subs, -1 if it is not there. t.mu is held.
 func (t *topic) find(s wschannels.Subscriber) int {
-	return slices.IndexFunc(t.subs, func(o subscriber) bool { return o.s == s })
+	return slices.IndexFunc(t.subs, func(o *subscriber) bool { return o.s == s })
 }
 
 // remove takes subs[i] out, and ends the subscription with the last one. t.mu is held.

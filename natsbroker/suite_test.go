@@ -16,16 +16,24 @@ import (
 type cluster struct {
 	engine *engine
 
-	mu   sync.Mutex // guards opts
-	opts map[wschannels.Broker]natsbroker.Options
+	mu      sync.Mutex // guards what follows
+	opts    map[wschannels.Broker]natsbroker.Options
+	proxies map[wschannels.Broker]*proxy
 }
 
 func (c *cluster) open(t *testing.T, opts natsbroker.Options) wschannels.Broker {
-	b := open(t, c.engine.url(), &opts)
+	p := newProxy(t, c.engine.addr)
+	b := open(t, p.url(), &opts)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.opts[b] = opts
+	c.opts[b], c.proxies[b] = opts, p
 	return b
+}
+
+func (c *cluster) proxy(b wschannels.Broker) *proxy {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.proxies[b]
 }
 
 func (c *cluster) of(b wschannels.Broker) natsbroker.Options {
@@ -35,7 +43,9 @@ func (c *cluster) of(b wschannels.Broker) natsbroker.Options {
 }
 
 func TestItKeepsWhatABrokerPromises(t *testing.T) {
-	c := &cluster{engine: newEngine(t), opts: make(map[wschannels.Broker]natsbroker.Options)}
+	c := &cluster{
+		engine: newEngine(t), opts: make(map[wschannels.Broker]natsbroker.Options), proxies: make(map[wschannels.Broker]*proxy),
+	}
 	brokertest.Run(t, func(t *testing.T) wschannels.Broker {
 		return c.open(t, natsbroker.Options{Prefix: newPrefix()})
 	}, brokertest.Features{
@@ -62,6 +72,8 @@ func TestItKeepsWhatABrokerPromises(t *testing.T) {
 			}
 			return subs.Total > 0
 		},
+		Cut:       func(t *testing.T, b wschannels.Broker) { c.proxy(b).cut() },
+		Deaf:      func(t *testing.T, b wschannels.Broker) { c.proxy(b).deafen() },
 		Stop:      func(t *testing.T, b wschannels.Broker) { c.engine.stop() },
 		Start:     func(t *testing.T, b wschannels.Broker) { c.engine.start(t) },
 		KeepsData: true,

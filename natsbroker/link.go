@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,6 +19,8 @@ type link struct {
 	b      *Broker
 	status chan nats.Status
 	kick   chan struct{} // something has changed
+	moved  atomic.Bool   // the order's stream has got another leader
+	news   *nats.Subscription
 
 	mu         sync.Mutex // guards what follows
 	alive      context.Context
@@ -34,7 +37,20 @@ func newLink(b *Broker) *link {
 		l.why = errAway
 		l.lose(l.why)
 	}
+	// An error says that nc is closed, which is seen otherwise.
+	l.news, _ = b.nc.Subscribe("$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED."+b.order.config.Name, func(*nats.Msg) {
+		l.moved.Store(true)
+		l.stir()
+	})
 	return l
+}
+
+// stir has probe look now.
+func (l *link) stir() {
+	select {
+	case l.kick <- struct{}{}:
+	default:
+	}
 }
 
 // up returns a context that ends when the connection is lost; an error, if it is.
@@ -69,15 +85,22 @@ func (l *link) found(reconnects uint64) {
 	l.alive, l.lose = context.WithCancelCause(l.b.closing)
 	l.why, l.reconnects = nil, reconnects
 	l.mu.Unlock()
+	l.interrupt()
+	l.b.requests.interrupt()
+}
+
+func (l *link) interrupt() {
 	for _, s := range l.b.shards {
 		s.interrupt(nil)
 	}
-	l.b.requests.interrupt()
 }
 
 // watch notices at once when the connection is lost. It ends with the broker.
 func (l *link) watch() {
 	defer l.b.nc.RemoveStatusListener(l.status)
+	if l.news != nil {
+		defer l.news.Unsubscribe()
+	}
 	status := l.status
 	for {
 		select {
@@ -91,10 +114,7 @@ func (l *link) watch() {
 			if s != nats.CONNECTED && !l.b.nc.IsConnected() {
 				l.lost(errAway)
 			}
-			select {
-			case l.kick <- struct{}{}:
-			default:
-			}
+			l.stir()
 		}
 	}
 }
@@ -140,6 +160,7 @@ func (l *link) check() bool {
 	}
 	ctx, cancel := context.WithTimeout(l.b.closing, l.b.opts.ProbeInterval+time.Second)
 	defer cancel()
+	moved := l.moved.Swap(false)
 	err := l.b.order.ready(ctx)
 	if err == nil {
 		err = l.b.leader(ctx)
@@ -149,6 +170,8 @@ func (l *link) check() bool {
 		return true
 	case err == nil && !up:
 		l.found(reconnects)
+	case err == nil && moved: // what the last one had no time to republish is in the stream
+		l.interrupt()
 	case err != nil:
 		l.lost(fmt.Errorf("%w: NATS does not answer: %w", wschannels.ErrUnavailable, err))
 		if nc.IsConnected() && nc.Stats().Reconnects == reconnects && nc.FlushTimeout(time.Second) != nil {

@@ -24,7 +24,7 @@ func (b *Broker) presenceConfig() jetstream.StreamConfig {
 		Name:              p + "-presence",
 		Subjects:          []string{p + ".p.n.*", p + ".p.e.*.*.*"},
 		MaxMsgsPerSubject: 1,
-		Storage:           jetstream.MemoryStorage, // nodes say it again
+		Storage:           storage(b.opts.Storage),
 		Replicas:          b.opts.Replicas,
 		AllowDirect:       true,
 		AllowMsgTTL:       true,

@@ -30,14 +30,16 @@ func newEngine(t testing.TB) *engine {
 func (e *engine) start(t testing.TB) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; {
-		s, err := server.NewServer(e.opts)
+		s, err := server.NewServer(e.opts.Clone())
 		if err != nil {
 			t.Fatal(err)
 		}
 		s.Start()
 		if s.ReadyForConnections(10 * time.Second) {
 			e.server = s
-			e.opts.Port = s.Addr().(*net.TCPAddr).Port
+			if e.opts.Port == server.RANDOM_PORT {
+				e.opts.Port = s.Addr().(*net.TCPAddr).Port
+			}
 			return
 		}
 		s.Shutdown()

@@ -42,7 +42,7 @@ type Options struct {
 	Dir string
 
 	// Listen is where clients of other processes connect, "host:port"; port 0: any that is
-	// free. "": nowhere.
+	// free. "": nowhere, or, with Cluster, on a free port of the loopback address.
 	Listen string
 
 	// Cluster is where the other servers connect, "host:port". "": there are none.
@@ -89,6 +89,10 @@ func Start(opts *Options) (*Server, error) {
 		NoSigs: true, NoLog: true, DontListen: o.Listen == "",
 	}
 	var err error
+	if o.Listen == "" && o.Cluster != "" {
+		o.Listen = "127.0.0.1:0" // a server that does not listen for clients does not for servers
+		config.DontListen = false
+	}
 	if o.Listen != "" {
 		if config.Host, config.Port, err = address("Listen", o.Listen, o.Secret); err != nil {
 			return nil, err

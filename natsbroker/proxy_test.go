@@ -14,7 +14,10 @@ type proxy struct {
 
 	mu    sync.Mutex // guards what follows
 	pairs map[*pair]bool
-	shut  bool // nobody gets through
+	shut  bool          // nobody gets through
+	muted chan struct{} // not nil: what the engine says waits until it is closed
+	held  int           // how often it has
+	lost  bool          // what waits is dropped
 }
 
 // A pair is one connection through a proxy, and its other half.
@@ -32,6 +35,7 @@ func newProxy(t testing.TB, target func() string) *proxy {
 	p.wg.Go(p.accept)
 	t.Cleanup(func() {
 		l.Close()
+		p.unmute()
 		p.cut()
 		p.wg.Wait()
 	})
@@ -79,6 +83,9 @@ func (p *proxy) carry(c *pair, from, to net.Conn) {
 		if err != nil {
 			return
 		}
+		if from == c.far && p.wait(c) {
+			continue
+		}
 		if _, err := to.Write(b[:n]); err != nil {
 			return
 		}
@@ -119,6 +126,53 @@ func (p *proxy) deafen() {
 			close(c.deaf)
 		}
 	})
+}
+
+// mute holds back what the engine says.
+func (p *proxy) mute() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.muted, p.held, p.lost = make(chan struct{}), 0, false
+}
+
+// lose drops what is held back, once unmuted.
+func (p *proxy) lose() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lost = true
+}
+
+func (p *proxy) unmute() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.muted != nil {
+		close(p.muted)
+		p.muted = nil
+	}
+}
+
+// holds reports whether something is held back.
+func (p *proxy) holds() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.held > 0
+}
+
+// wait waits while the engine is muted, and reports whether what it said is lost.
+func (p *proxy) wait(c *pair) bool {
+	p.mu.Lock()
+	muted := p.muted
+	if muted != nil {
+		p.held++
+	}
+	p.mu.Unlock()
+	if muted == nil {
+		return false
+	}
+	<-muted
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lost
 }
 
 // close lets nobody through until open.

@@ -14,7 +14,6 @@ type proxy struct {
 
 	mu    sync.Mutex // guards what follows
 	pairs map[*pair]bool
-	shut  bool          // nobody gets through
 	muted chan struct{} // not nil: what the engine says waits until it is closed
 	held  int           // how often it has
 	lost  bool          // what waits is dropped
@@ -52,7 +51,7 @@ func (p *proxy) accept() {
 		}
 		far, err := net.Dial("tcp", p.target())
 		p.mu.Lock()
-		if err != nil || p.shut {
+		if err != nil {
 			p.mu.Unlock()
 			near.Close()
 			if far != nil {
@@ -173,18 +172,4 @@ func (p *proxy) wait(c *pair) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.lost
-}
-
-// close lets nobody through until open.
-func (p *proxy) close() {
-	p.mu.Lock()
-	p.shut = true
-	p.mu.Unlock()
-	p.cut()
-}
-
-func (p *proxy) open() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.shut = false
 }

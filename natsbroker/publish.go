@@ -72,11 +72,10 @@ type op struct {
 	save  bool // data goes into the history
 	flush bool // a mark: what is saved is forgotten
 
-	done  chan struct{}
-	taken bool // it is in a batch; guarded by the topic's mu
-	seq   uint64
-	tail  tail
-	err   error
+	done chan struct{} // closed when what follows is set
+	seq  uint64
+	tail tail
+	err  error
 }
 
 // Publish is [wschannels.Broker]'s.
@@ -226,7 +225,7 @@ func (t *topic) commit(ops []*op) (tail, error) {
 			if ops[0].save {
 				next.savedAt = at
 			}
-			t.learnLocked(&next)
+			t.hear(&next)
 			return next, nil
 		}
 		refused := new(apiError)
@@ -238,7 +237,7 @@ func (t *topic) commit(ops []*op) (tail, error) {
 					return tail{}, b.unsure(ctx, err)
 				}
 				if found != nil {
-					t.learnLocked(found)
+					t.hear(found)
 					return *found, nil
 				}
 				doubt = false
@@ -334,7 +333,7 @@ func (t *topic) load(ctx context.Context) (tail, error) {
 		read, err := decodeBatch(m.data)
 		if err == nil {
 			found := read.after(m.seq, m.when)
-			t.learnLocked(&found)
+			t.hear(&found)
 			return found, nil
 		}
 		// Nobody can publish after it, nor read past it: it has to go.
@@ -401,7 +400,8 @@ func (t *topic) forgetTail() {
 	t.tail = nil
 }
 
-func (t *topic) learnLocked(next *tail) {
+// hear is learn for a tail that may not be the newest.
+func (t *topic) hear(next *tail) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.tail == nil || next.at > t.tail.at {

@@ -27,8 +27,8 @@ type Options struct {
 	History wschannels.HistoryLimits
 
 	// Retain is how long NATS keeps what is published: a group's order starts anew, in
-	// another epoch, when it has not been used for that long, and no message is saved for
-	// longer. 0: 24 h. Less than a second is an error.
+	// another epoch, when nobody has published to it, joined it or asked for its position for
+	// that long, and no message is saved for longer. 0: 24 h. Less than a second is an error.
 	Retain time.Duration
 
 	// Replicas is how many servers of a NATS cluster keep a copy: 1, 3 or 5. 0: 1. With 1,

@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	picture = flag.String("screenshot", "", "write a picture of the chat to this file")
+	picture = flag.String("screenshot", "", "write a picture of the program to this file")
 	scheme  = flag.String("scheme", "light", "its colours: light or dark")
 	width   = flag.Int64("width", 1000, "its width in CSS pixels; below 600, that of a phone")
 )
@@ -47,12 +47,48 @@ func TestScreenshot(t *testing.T) {
 	windows["Ann"].wait(`document.getElementById('typing').textContent !== ''`)
 	windows["Ann"].keys("See you on the platform")
 
-	png, err := chromedp.Run(windows["Ann"].ctx, chromedp.CaptureScreenshot())
+	windows["Ann"].capture()
+}
+
+// TestClusterScreenshot makes that of the cluster, in which a node has died:
+//
+//	go test ./... -run TestClusterScreenshot -args -screenshot ../docs/cluster.png
+func TestClusterScreenshot(t *testing.T) {
+	if *picture == "" {
+		t.Skip("no -screenshot file was asked for")
+	}
+	cluster := start(t, "cluster")
+	names := []string{"Ann", "Ben", "Chloé", "Dev"}
+	windows := map[string]*window{}
+	for _, name := range names {
+		windows[name] = visit(t, cluster.url("/lobby"), name, view())
+	}
+	windows["Ann"].here(names...)
+	n := 0
+	say := func(name, text string) {
+		windows[name].say(text)
+		n++
+		windows["Ann"].lines(n)
+	}
+	say("Ben", "Two nodes, and still one room.")
+	say("Ann", "Looks like it. And if one dies?")
+	say("Dev", "Let's see. I'll kill yours.")
+	cluster.killNode(windows["Ann"].node())
+	windows["Ann"].wait(`document.querySelector('.moved')`)
+	say("Ben", "Ann, are you still there?")
+	say("Ann", "Yes, on another node, and nothing is missing.")
+	windows["Ann"].capture()
+}
+
+// capture writes the picture that was asked for.
+func (w *window) capture() {
+	w.t.Helper()
+	png, err := chromedp.Run(w.ctx, chromedp.CaptureScreenshot())
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	if err := os.WriteFile(*picture, png, 0o644); err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 }
 

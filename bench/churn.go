@@ -8,6 +8,7 @@ import (
 	"github.com/wschannels/wschannels/bench/contestant"
 	"github.com/wschannels/wschannels/bench/report"
 	"github.com/wschannels/wschannels/bench/server"
+	"github.com/wschannels/wschannels/bench/usage"
 )
 
 // churn is the scenario of connections that come and go.
@@ -45,18 +46,18 @@ func runChurn(r *runner, c contestant.Contestant, profile string) (map[string]fl
 	if err := p.connect("churn", job, &done); err != nil {
 		return nil, nil, err
 	}
-	var before, after server.Memory
+	var before, after usage.Memory
 	if err := p.serve("memory", none{}, &before); err != nil {
 		return nil, nil, err
 	}
-	if err := p.serve("begin", server.Begin{Profile: profile}, nil); err != nil {
+	if err := p.serve("begin", usage.Begin{Profile: profile}, nil); err != nil {
 		return nil, nil, err
 	}
 	job.Cycles = r.few(20000, 200)
 	if err := p.connect("churn", job, &done); err != nil {
 		return nil, nil, err
 	}
-	var used server.Usage
+	var used usage.Usage
 	if err := p.serve("end", none{}, &used); err != nil {
 		return nil, nil, err
 	}

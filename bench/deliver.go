@@ -7,6 +7,7 @@ import (
 	"github.com/wschannels/wschannels/bench/client"
 	"github.com/wschannels/wschannels/bench/contestant"
 	"github.com/wschannels/wschannels/bench/server"
+	"github.com/wschannels/wschannels/bench/usage"
 )
 
 // A load is what a server has to deliver to whom.
@@ -27,7 +28,7 @@ const steps = 8
 // delivered is what was measured.
 type delivered struct {
 	server.Published
-	server.Usage
+	usage.Usage
 	server.Counts
 	client.Report
 	Fates      client.Slow
@@ -71,7 +72,7 @@ func (r *runner) deliver(c contestant.Contestant, l load, profile string) (d del
 	if err := p.connect("mark", none{}, nil); err != nil {
 		return d, err
 	}
-	if err := p.serve("begin", server.Begin{Profile: profile}, nil); err != nil {
+	if err := p.serve("begin", usage.Begin{Profile: profile}, nil); err != nil {
 		return d, err
 	}
 	job.Duration = l.Measured

@@ -6,7 +6,7 @@ import (
 	"github.com/wschannels/wschannels/bench/client"
 	"github.com/wschannels/wschannels/bench/contestant"
 	"github.com/wschannels/wschannels/bench/report"
-	"github.com/wschannels/wschannels/bench/server"
+	"github.com/wschannels/wschannels/bench/usage"
 )
 
 // idle is the scenario of connections on which nothing happens.
@@ -35,7 +35,7 @@ func runIdle(r *runner, c contestant.Contestant, _ string) (map[string]float64, 
 		return nil, nil, err
 	}
 	defer p.stop()
-	var before, after server.Memory
+	var before, after usage.Memory
 	if err := p.serve("memory", none{}, &before); err != nil {
 		return nil, nil, err
 	}

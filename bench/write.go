@@ -49,7 +49,7 @@ func (r *runner) write(args []string, all []contestant.Contestant, done []*scena
 	if err != nil {
 		return err
 	}
-	text, err = report.Splice(text, results.Markdown(filepath.ToSlash(folder)+"/"))
+	text, err = report.Splice(text, report.BeginMark, report.EndMark, results.Markdown(filepath.ToSlash(folder)+"/"))
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ var inEventMode = Contestant{
 		"what comes in included; QueueBytes is raised from 1 MiB where the window needs more. The slow-member " +
 		"scenario has the default QueueBytes and policy: who falls behind is closed with 4004. Where messages " +
 		"are compressed, Options.Accept.CompressionMode is CompressionNoContextTakeover.",
-	New: func(cfg Config) Hub { return newBox(cfg, false) },
+	New: func(cfg Config) Hub { return NewBox(cfg, wschannels.Options{}, nil) },
 }
 
 var withHandler = Contestant{
@@ -27,40 +27,43 @@ var withHandler = Contestant{
 	Module: wschannelsModule,
 	Setup: "The same with a Handler that ranges over Messages instead of event mode, which costs a second " +
 		"goroutine a connection. It is in the scenario of idle connections only, which is where that shows.",
-	New:  func(cfg Config) Hub { return newBox(cfg, true) },
+	New:  newBoxWithHandler,
 	Only: "idle",
 }
 
 type boxHub struct {
-	box *wschannels.ChannelBox
+	box  *wschannels.ChannelBox
+	send *wschannels.SendOptions
 	http.Handler
 }
 
-func newBox(cfg Config, handler bool) Hub {
+// NewBox returns the hub of a box in event mode, whose broadcasts are sent with send. opts
+// may have a Broker; Channel, Events and compression are for NewBox to set.
+func NewBox(cfg Config, opts wschannels.Options, send *wschannels.SendOptions) Hub {
+	h := &boxHub{send: send}
+	opts.Events = wschannels.Events{OnConnect: h.join, OnMessage: h.receive}
+	h.open(cfg, opts)
+	h.Handler = h.box.Handler(nil)
+	return h
+}
+
+func newBoxWithHandler(cfg Config) Hub {
 	h := new(boxHub)
-	opts := wschannels.Options{
-		Channel: wschannels.ChannelOptions{
-			PayloadType: wschannels.Text,
-			QueueBytes:  cfg.queueBytes(1<<20, 0),
-		},
-	}
+	h.open(cfg, wschannels.Options{})
+	h.Handler = h.box.Handler(h.serve)
+	return h
+}
+
+func (h *boxHub) open(cfg Config, opts wschannels.Options) {
+	opts.Channel = wschannels.ChannelOptions{PayloadType: wschannels.Text, QueueBytes: cfg.queueBytes(1<<20, 0)}
 	if cfg.Compress {
 		opts.Accept.CompressionMode = websocket.CompressionNoContextTakeover
-	}
-	if !handler {
-		opts.Events = wschannels.Events{OnConnect: h.join, OnMessage: h.receive}
 	}
 	box, err := wschannels.New(&opts)
 	if err != nil {
 		panic(err) // the options are ours
 	}
 	h.box = box
-	if handler {
-		h.Handler = box.Handler(h.serve)
-	} else {
-		h.Handler = box.Handler(nil)
-	}
-	return h
 }
 
 // join is what is done with a new channel.
@@ -101,7 +104,8 @@ func (h *boxHub) serve(ctx context.Context, c *wschannels.Channel) error {
 }
 
 func (h *boxHub) Broadcast(group string, payload []byte) {
-	_, _ = h.box.GroupSend(context.Background(), group, string(payload), nil) // fails after Close only
+	// Without a Broker it fails after Close only; with one, the client misses the message.
+	_, _ = h.box.GroupSend(context.Background(), group, string(payload), h.send)
 }
 
 func (h *boxHub) Members() int {

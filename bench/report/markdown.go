@@ -35,13 +35,13 @@ func (r *Results) Markdown(folder string) string {
 	b.WriteString("\n\nA cell is the median of the rounds (minimum–maximum).\n\n")
 	if t := targetTable(r.Scenarios, r.Runs); len(t) > 1 {
 		b.WriteString("### Targets\n\n")
-		markdownTable(&b, t)
+		MarkdownTable(&b, 1, t)
 	}
 	for _, s := range r.Scenarios {
 		rows := Rows(s, r.Runs)
 		fmt.Fprintf(&b, "### %s\n\n%s: %s\n\n", s.Name, s.Title, s.Text)
 		fmt.Fprintf(&b, "![%s](%s)\n\n", s.Title, folder+s.Name+".svg")
-		markdownTable(&b, grid(s, rows))
+		MarkdownTable(&b, 1, grid(s, rows))
 		for _, n := range append(notes(rows), verdict(s, rows)) {
 			if n != "" {
 				b.WriteString(n + "\n\n")
@@ -53,9 +53,10 @@ func (r *Results) Markdown(folder string) string {
 
 var markdownEscape = strings.NewReplacer("|", `\|`, "<", "&lt;", "*", `\*`)
 
-// markdownTable writes cells, the heads first. Short rows are those that say why there
-// are no figures.
-func markdownTable(b *strings.Builder, cells [][]string) {
+// MarkdownTable writes cells, the heads first; text is how many columns of them are not
+// figures. Short rows are those that say why there are no figures, and the figures of
+// rows that are ours are bold.
+func MarkdownTable(b *strings.Builder, text int, cells [][]string) {
 	for i, line := range cells {
 		b.WriteString("|")
 		for j := range cells[0] {
@@ -63,31 +64,31 @@ func markdownTable(b *strings.Builder, cells [][]string) {
 			if j < len(line) {
 				cell = markdownEscape.Replace(line[j])
 			}
-			if i > 0 && line[0] == Ours {
+			if i > 0 && slices.Contains(line[:text], Ours) {
 				cell = "**" + cell + "**"
 			}
 			b.WriteString(" " + cell + " |")
 		}
 		b.WriteString("\n")
 		if i == 0 {
-			b.WriteString("|---|" + strings.Repeat("---:|", len(line)-1) + "\n")
+			b.WriteString("|" + strings.Repeat("---|", text) + strings.Repeat("---:|", len(line)-text) + "\n")
 		}
 	}
 	b.WriteString("\n")
 }
 
-// The markers around what Splice replaces.
+// The markers around what a README has between them.
 const (
-	beginMark = "<!-- results:begin -->"
-	endMark   = "<!-- results:end -->"
+	BeginMark = "<!-- results:begin -->"
+	EndMark   = "<!-- results:end -->"
 )
 
-// Splice returns text with section between the markers.
-func Splice(text []byte, section string) ([]byte, error) {
-	before, rest, ok := bytes.Cut(text, []byte(beginMark))
-	_, after, ok2 := bytes.Cut(rest, []byte(endMark))
+// Splice returns text with section between the markers begin and end.
+func Splice(text []byte, begin, end, section string) ([]byte, error) {
+	before, rest, ok := bytes.Cut(text, []byte(begin))
+	_, after, ok2 := bytes.Cut(rest, []byte(end))
 	if !ok || !ok2 {
-		return nil, errors.New("there are no " + beginMark + " and " + endMark)
+		return nil, errors.New("there are no " + begin + " and " + end)
 	}
-	return slices.Concat(before, []byte(beginMark+"\n\n"+section+"\n"+endMark), after), nil
+	return slices.Concat(before, []byte(begin+"\n\n"+section+"\n"+end), after), nil
 }

@@ -143,11 +143,11 @@ func TestTargets(t *testing.T) {
 }
 
 func TestSplice(t *testing.T) {
-	got, err := Splice([]byte("before\n"+beginMark+"old\n"+endMark+"\nafter"), "new")
-	if want := "before\n" + beginMark + "\n\nnew\n" + endMark + "\nafter"; err != nil || string(got) != want {
+	got, err := Splice([]byte("before\n"+BeginMark+"old\n"+EndMark+"\nafter"), BeginMark, EndMark, "new")
+	if want := "before\n" + BeginMark + "\n\nnew\n" + EndMark + "\nafter"; err != nil || string(got) != want {
 		t.Errorf("spliced to %q, %v", got, err)
 	}
-	if _, err := Splice([]byte("no marks"), "new"); err == nil {
+	if _, err := Splice([]byte("no marks"), BeginMark, EndMark, "new"); err == nil {
 		t.Error("no error without marks")
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/wschannels/wschannels/bench/child"
 	"github.com/wschannels/wschannels/bench/contestant"
+	"github.com/wschannels/wschannels/bench/usage"
 )
 
 // Start says what to serve.
@@ -38,7 +39,7 @@ type process struct {
 	all      []contestant.Contestant
 	hub      contestant.Hub
 	progress progress
-	marks    marks
+	marks    usage.Marks
 	sent     int64 // messages to each group
 }
 
@@ -48,10 +49,10 @@ func Serve(all []contestant.Contestant) {
 	child.Serve(map[string]child.Handler{
 		"start":   child.Func(p.start),
 		"wait":    child.Func(p.wait),
-		"begin":   child.Func(p.marks.begin),
-		"end":     child.Func(p.marks.end),
+		"begin":   child.Func(p.marks.Begin),
+		"end":     child.Func(p.marks.End),
 		"publish": child.Func(p.publish),
-		"memory":  child.Func(func(struct{}) (Memory, error) { return settledMemory(), nil }),
+		"memory":  child.Func(func(struct{}) (usage.Memory, error) { return usage.SettledMemory(), nil }),
 		"counts":  child.Func(p.counts),
 		"close":   child.Func(p.close),
 	})

@@ -1,4 +1,4 @@
-package server
+package usage
 
 import (
 	"errors"
@@ -6,11 +6,9 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"time"
-
-	"github.com/wschannels/wschannels/bench/usage"
 )
 
-// Usage is what the process used between two marks.
+// A Usage is what the process used between two marks.
 type Usage struct {
 	CPU    time.Duration // user and system
 	Allocs uint64        // objects
@@ -21,13 +19,15 @@ type Begin struct {
 	Profile string // where to write profiles, without the ending; "": none
 }
 
-type marks struct {
+// Marks are the two, in the process that is measured.
+type Marks struct {
 	profile string
 	cpu     *os.File
 	started Usage
 }
 
-func (m *marks) begin(b Begin) (struct{}, error) {
+// Begin sets the first mark.
+func (m *Marks) Begin(b Begin) (struct{}, error) {
 	m.profile = b.Profile
 	if b.Profile != "" {
 		f, err := os.Create(b.Profile + ".cpu.pprof")
@@ -43,7 +43,8 @@ func (m *marks) begin(b Begin) (struct{}, error) {
 	return struct{}{}, nil
 }
 
-func (m *marks) end(struct{}) (Usage, error) {
+// End sets the second one.
+func (m *Marks) End(struct{}) (Usage, error) {
 	now := used()
 	u := Usage{now.CPU - m.started.CPU, now.Allocs - m.started.Allocs}
 	if m.profile == "" {
@@ -60,5 +61,5 @@ func (m *marks) end(struct{}) (Usage, error) {
 func used() Usage {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return Usage{usage.CPU(), m.Mallocs}
+	return Usage{CPU(), m.Mallocs}
 }

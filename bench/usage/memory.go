@@ -1,22 +1,20 @@
-package server
+package usage
 
 import (
 	"runtime"
 	"runtime/debug"
 	"time"
-
-	"github.com/wschannels/wschannels/bench/usage"
 )
 
-// Memory is what the process holds.
+// A Memory is what the process holds.
 type Memory struct {
 	Heap, Stack, Resident int64
 	Goroutines            int
 }
 
-// settledMemory is Memory once goroutines that are about to end have done so, and what
+// SettledMemory returns the Memory once goroutines that are about to end have done so, and what
 // is not needed has been given back.
-func settledMemory() Memory {
+func SettledMemory() Memory {
 	calm := 0
 	for last, tries := 0, 0; calm < 5 && tries < 100; tries++ {
 		if n := runtime.NumGoroutine(); n == last {
@@ -31,5 +29,5 @@ func settledMemory() Memory {
 	debug.FreeOSMemory()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return Memory{int64(m.HeapAlloc), int64(m.StackInuse), usage.Resident(), runtime.NumGoroutine()}
+	return Memory{int64(m.HeapAlloc), int64(m.StackInuse), Resident(), runtime.NumGoroutine()}
 }

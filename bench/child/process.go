@@ -28,14 +28,14 @@ type Process struct {
 	says tail
 }
 
-// Start starts this program again in the given role.
-func Start(role string) (*Process, error) {
+// Start starts this program again in the given role, with more of the environment: "A=B".
+func Start(role string, env ...string) (*Process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	p := &Process{role: role, cmd: exec.Command(self)}
-	p.cmd.Env = append(os.Environ(), roleVariable+"="+role)
+	p.cmd.Env = append(append(os.Environ(), roleVariable+"="+role), env...)
 	p.cmd.Stderr = &p.says
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err

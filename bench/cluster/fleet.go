@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -98,4 +99,16 @@ func (f *fleet) measure(profile string, do func() error) (c costs, err error) {
 	}
 	c.engine = after.since(before)
 	return c, err
+}
+
+// complaints are errors of nodes that no call returned, in words, or nothing. They say
+// more if something is missing.
+func (f *fleet) complaints() (notes []string, err error) {
+	all, err := askAll[[]string](f, "errors", none{})
+	for i, errs := range all {
+		for _, e := range errs {
+			notes = append(notes, fmt.Sprintf("node %d: %s", i+1, e))
+		}
+	}
+	return notes, err
 }

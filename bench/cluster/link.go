@@ -2,28 +2,48 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/wschannels/wschannels"
 )
 
-// A link is how a node publishes and is subscribed. Its methods may be called concurrently.
+// A link is how a node publishes and is subscribed, until the process ends. Its methods may be
+// called concurrently.
 type link interface {
 	// join returns once everything that is published to group later is counted.
 	join(group string) error
 
 	// publish returns once it knows what became of [payload].
 	publish(group string, save bool) error
-
-	close()
 }
 
 // seen is what a node got.
 type seen struct {
 	messages    atomic.Int64
 	interrupted atomic.Int64 // groups that the broker said this of
+
+	mu     sync.Mutex // guards what follows
+	errors []string   // that no call returned, the first ones
+}
+
+// fail keeps err.
+func (s *seen) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.errors) < 5 {
+		s.errors = append(s.errors, err.Error())
+	}
+}
+
+// failures returns the errors.
+func (s *seen) failures() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.errors)
 }
 
 // The links, as tables call them.

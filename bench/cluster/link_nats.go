@@ -38,8 +38,6 @@ func (n *natsLink) publish(group string, save bool) error {
 	return errors.Join(n.nc.Publish(subject(group), []byte(payload)), n.nc.Flush())
 }
 
-func (n *natsLink) close() { n.nc.Close() }
-
 // A streamLink publishes into a stream, which puts all in one order and keeps it, and waits
 // for the stream's answer. Whether a message is to be saved makes no difference to it.
 type streamLink struct {

@@ -39,22 +39,19 @@ func (b *brokerLink) publish(group string, save bool) error {
 	})
 }
 
-func (b *brokerLink) close() { _ = b.Close(context.Background()) }
-
 // A counter is a Subscriber that only counts.
 type counter struct{ got *seen }
 
 func (c *counter) Deliver(*wschannels.Publication)         { c.got.messages.Add(1) }
 func (c *counter) Interrupted(string)                      { c.got.interrupted.Add(1) }
 func (c *counter) Appear(string, wschannels.PresenceEntry) {}
-func (c *counter) Failed(error)                            {}
+func (c *counter) Failed(err error)                        { c.got.fail(err) }
 
 // A boxLink is a ChannelBox with members that count.
 type boxLink struct {
 	*wschannels.ChannelBox
 	members []*wschannels.Channel
 	next    atomic.Int64
-	broker  engineBroker
 }
 
 func openBox(s linkStart, got *seen) (link, error) {
@@ -62,15 +59,16 @@ func openBox(s linkStart, got *seen) (link, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &boxLink{broker: broker}
+	b := new(boxLink)
 	b.ChannelBox, err = wschannels.New(&wschannels.Options{
 		Broker: watched{broker, got}, MaxGroupsPerChannel: s.MaxGroups,
+		Events: wschannels.Events{OnError: func(_ *wschannels.Channel, err error) { got.fail(err) }},
 	})
 	if err != nil {
 		return nil, err
 	}
 	for range s.Members {
-		c, err := wschannels.NewChannel(&sink{messages: &got.messages, gone: make(chan struct{})}, &wschannels.ChannelOptions{
+		c, err := wschannels.NewChannel(&sink{messages: &got.messages}, &wschannels.ChannelOptions{
 			PayloadType: wschannels.Text, QueueBytes: 64 << 20, Heartbeat: -1,
 		})
 		if err == nil {
@@ -98,11 +96,6 @@ func (b *boxLink) publish(group string, save bool) error {
 	return err
 }
 
-func (b *boxLink) close() {
-	_ = b.Shutdown(context.Background())
-	_ = b.broker.Close(context.Background())
-}
-
 // watched is a broker that counts what it interrupts.
 type watched struct {
 	engineBroker
@@ -127,20 +120,12 @@ func (w watcher) Interrupted(group string) {
 	w.got.interrupted.Add(1)
 }
 
-// A sink is a member's connection, to a peer that reads at once.
-type sink struct {
-	messages *atomic.Int64
-	gone     chan struct{}
-	ended    atomic.Bool
-}
+// A sink is a member's connection, to a peer that reads at once and says nothing.
+type sink struct{ messages *atomic.Int64 }
 
 func (s *sink) Read(ctx context.Context) (websocket.MessageType, []byte, error) {
-	select {
-	case <-s.gone:
-		return 0, nil, context.Canceled
-	case <-ctx.Done():
-		return 0, nil, ctx.Err()
-	}
+	<-ctx.Done()
+	return 0, nil, ctx.Err()
 }
 
 func (s *sink) Write(context.Context, websocket.MessageType, []byte) error {
@@ -149,10 +134,5 @@ func (s *sink) Write(context.Context, websocket.MessageType, []byte) error {
 }
 
 func (s *sink) Ping(context.Context) error               { return nil }
-func (s *sink) Close(websocket.StatusCode, string) error { return s.CloseNow() }
-func (s *sink) CloseNow() error {
-	if s.ended.CompareAndSwap(false, true) {
-		close(s.gone)
-	}
-	return nil
-}
+func (s *sink) Close(websocket.StatusCode, string) error { return nil }
+func (s *sink) CloseNow() error                          { return nil }

@@ -13,7 +13,6 @@ import (
 type redisLink struct {
 	client    rueidis.Client
 	subscribe rueidis.DedicatedClient
-	release   func()
 }
 
 func openRedis(url string, got *seen) (link, error) {
@@ -28,7 +27,7 @@ func openRedis(url string, got *seen) (link, error) {
 		return nil, err
 	}
 	r := &redisLink{client: client}
-	r.subscribe, r.release = client.Dedicate()
+	r.subscribe, _ = client.Dedicate()
 	r.subscribe.SetPubSubHooks(rueidis.PubSubHooks{OnMessage: func(rueidis.PubSubMessage) { got.messages.Add(1) }})
 	return r, nil
 }
@@ -47,9 +46,4 @@ func (r *redisLink) publish(group string, save bool) error {
 		Id("*").FieldValue().FieldValue("p", payload).Build()
 	both := r.client.DoMulti(ctx, add, publish)
 	return errors.Join(both[0].Error(), both[1].Error())
-}
-
-func (r *redisLink) close() {
-	r.release()
-	r.client.Close()
 }

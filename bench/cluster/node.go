@@ -71,7 +71,7 @@ func serveNode() {
 		"begin":   child.Func(n.marks.Begin),
 		"end":     child.Func(n.marks.End),
 		"heap":    child.Func(func(none) (int64, error) { return usage.SettledMemory().Heap, nil }),
-		"close":   child.Func(n.close),
+		"errors":  child.Func(func(none) ([]string, error) { return n.got.failures(), nil }),
 	})
 }
 
@@ -81,11 +81,6 @@ func (n *node) start(s nodeStart) (_ none, err error) {
 	}
 	n.link, err = openLink(s.linkStart, &n.got)
 	return none{}, err
-}
-
-func (n *node) close(none) (none, error) {
-	n.link.close()
-	return none{}, nil
 }
 
 // warm publishes some messages to a group that nobody is in, so that what a connection

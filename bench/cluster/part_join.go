@@ -14,9 +14,10 @@ func joining(r *runner, engine string) part {
 		key: "join", title: "Joining " + report.Number(float64(groups)) + " groups",
 		text: "A node joins them, with one channel, by 1,000 goroutines or by one. Or the engine is killed and started anew, on Redis with " +
 			"nothing left: the time is that from when it answers to when the broker has told the box (or the Subscriber) of each group that it is " +
-			"subscribed again. Then a message is published to each group, and has to arrive.",
+			"subscribed again, and caught up is when the node has nothing more to ask. Then a message is published to each group, and has to arrive.",
 		metrics: []metric{
 			{Metric: report.Metric{Key: "took", Title: "time", Unit: "s"}, ratio: true},
+			{Metric: report.Metric{Key: "calm", Title: "caught up", Unit: "s"}},
 			{Metric: report.Metric{Key: "node_cpu", Title: "CPU of the node", Unit: "s"}},
 			{Metric: report.Metric{Key: "engine_cpu", Title: "CPU of the engine", Unit: "s"}},
 		},
@@ -75,8 +76,14 @@ func (r *runner) rejoin(engine, link, profile string, groups int) (o outcome, er
 	}
 	back := time.Now()
 	var got awaited
+	var calm time.Time
 	used, err := f.measure(profile, func() error {
-		return f.ask(f.nodes[0], "await", await{Interrupted: int64(groups), Patience: 30 * time.Second}, &got)
+		err := f.ask(f.nodes[0], "await", await{Interrupted: int64(groups), Patience: 30 * time.Second}, &got)
+		if err != nil {
+			return err
+		}
+		calm, err = f.calm()
+		return err
 	})
 	if err != nil {
 		return o, err
@@ -84,7 +91,26 @@ func (r *runner) rejoin(engine, link, profile string, groups int) (o outcome, er
 	if got.Interrupted != int64(groups) {
 		return o, fmt.Errorf("%d of %d groups are subscribed again", got.Interrupted, groups)
 	}
-	return f.joined(got.At.Sub(back), used)
+	if o, err = f.joined(got.At.Sub(back), used); err == nil {
+		o.values["calm"] = calm.Sub(back).Seconds()
+	}
+	return o, err
+}
+
+// calm waits until nearly nothing is asked of the engine, and returns since when.
+func (f *fleet) calm() (since time.Time, err error) {
+	const step, probes = 20 * time.Millisecond, 20
+	since = time.Now()
+	last, err := f.engine.figures()
+	for err == nil && time.Since(since) < 10*step {
+		time.Sleep(step)
+		now, bad := f.engine.figures()
+		if now.Commands-last.Commands > probes {
+			since = time.Now()
+		}
+		last, err = now, bad
+	}
+	return since, err
 }
 
 // joined publishes a message to each group, which has to arrive.
@@ -107,6 +133,11 @@ func (f *fleet) joined(took time.Duration, used costs) (o outcome, err error) {
 		"commands":   float64(used.engine.Commands),
 		"reads":      float64(used.engine.Reads),
 		"missing":    float64(done.Messages - got.Messages),
+	}
+	if done.Messages != got.Messages {
+		more, err := f.complaints()
+		o.notes = append(o.notes, more...)
+		return o, err
 	}
 	return o, nil
 }

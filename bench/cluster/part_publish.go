@@ -97,6 +97,11 @@ func (r *runner) publish(engine, link, profile string, t traffic) (o outcome, er
 	if done.extra > 0 {
 		o.notes = append(o.notes, fmt.Sprintf("%d deliveries too many", done.extra))
 	}
+	if done.extra+done.missing > 0 {
+		more, err := f.complaints()
+		o.notes = append(o.notes, more...)
+		return o, err
+	}
 	return o, nil
 }
 

@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
-	"strconv"
 	"sync"
 	"time"
 
@@ -57,12 +55,9 @@ func (o *Options) resolve() (Options, error) {
 	r.Replicas = cmp.Or(r.Replicas, 1)
 	r.RequestTimeout = cmp.Or(r.RequestTimeout, 5*time.Second)
 	r.ProbeInterval = cmp.Or(r.ProbeInterval, 2*time.Second)
-	if _, err := wschannels.NewHistory(&r.History); err != nil {
+	var err error
+	if r.History, err = r.History.Resolve(); err != nil {
 		return r, err
-	}
-	if r.History.Bytes == 0 {
-		r.History.Bytes, _ = strconv.Atoi(os.Getenv("CHANNEL_BOX_HISTORY_SIZE")) // NewHistory has checked it
-		r.History.Bytes = cmp.Or(r.History.Bytes, 1<<20)
 	}
 	switch {
 	case !validPrefix(r.Prefix):
@@ -82,7 +77,7 @@ func (o *Options) resolve() (Options, error) {
 }
 
 func badOption(field, what string) error {
-	return fmt.Errorf("natsbroker: Options.%s %s", field, what)
+	return fmt.Errorf("%w: natsbroker.Options.%s %s", wschannels.ErrInvalidOption, field, what)
 }
 
 // A Broker is a [wschannels.Broker] on NATS with JetStream, with history, requests,

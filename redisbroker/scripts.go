@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -17,6 +18,8 @@ import (
 var (
 	//go:embed lua/group.lua
 	groupLua string
+	//go:embed lua/unsaved.lua
+	unsavedLua string
 	//go:embed lua/publish.lua
 	publishLua string
 	//go:embed lua/history.lua
@@ -26,7 +29,7 @@ var (
 	//go:embed lua/flush.lua
 	flushLua string
 
-	publishScript  = rueidis.NewLuaScript(groupLua + publishLua)
+	publishScript  = rueidis.NewLuaScript(unsavedLua + strings.TrimPrefix(groupLua, "#!lua") + publishLua)
 	historyScript  = rueidis.NewLuaScript(groupLua + historyLua)
 	positionScript = rueidis.NewLuaScript(groupLua + positionLua)
 	flushScript    = rueidis.NewLuaScript(groupLua + flushLua)

@@ -4,8 +4,11 @@
 -- 6 and 7 an epoch and a seq that somebody has seen.
 local order, log = KEYS[1], KEYS[2]
 local maxbytes, maxlen, ttl = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local now = 0
+if ttl > 0 then
+	local t = redis.call('TIME')
+	now = t[1] * 1000 + math.floor(t[2] / 1000)
+end
 
 local function int(n) return string.format('%.0f', n) end
 

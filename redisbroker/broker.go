@@ -23,9 +23,10 @@ type Broker struct {
 	inbox  string        // the channel of what is for it alone
 	slots  chan struct{} // one for each call that is with the client
 
-	ctx  context.Context // ends with Close
-	stop context.CancelCauseFunc
-	wg   sync.WaitGroup // of goroutines, and of calls under way
+	dispatch dispatch
+	ctx      context.Context // ends with Close
+	stop     context.CancelCauseFunc
+	wg       sync.WaitGroup // of goroutines, and of calls under way
 
 	desk desk
 

@@ -37,12 +37,13 @@ func (b *Broker) Publish(ctx context.Context, p *wschannels.Publication) error {
 		return err
 	}
 	defer b.leave()
-	keys, args := b.groupArgs(channel, known, rueidis.BinaryString(data), strconv.Itoa(cost),
-		strconv.FormatInt(created.UnixMilli(), 10), b.publishCommand(), channel)
-	reply, err := b.run(ctx, false, 3, publishScript, keys, args)
-	if err != nil {
+	parcel := &parcel{keys: [2]string{channel + "order", channel + "log"}, args: [6]string{known.epoch,
+		strconv.FormatUint(known.seq, 10), rueidis.BinaryString(data), strconv.Itoa(cost),
+		strconv.FormatInt(created.UnixMilli(), 10), channel}}
+	if err := b.post(ctx, parcel); err != nil {
 		return err
 	}
+	reply := parcel.reply
 	at, err := position(reply)
 	if err != nil {
 		return err

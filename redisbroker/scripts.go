@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -18,8 +17,6 @@ import (
 var (
 	//go:embed lua/group.lua
 	groupLua string
-	//go:embed lua/unsaved.lua
-	unsavedLua string
 	//go:embed lua/publish.lua
 	publishLua string
 	//go:embed lua/history.lua
@@ -29,7 +26,7 @@ var (
 	//go:embed lua/flush.lua
 	flushLua string
 
-	publishScript  = rueidis.NewLuaScript(unsavedLua + strings.TrimPrefix(groupLua, "#!lua") + publishLua)
+	publishScript  = rueidis.NewLuaScript(publishLua)
 	historyScript  = rueidis.NewLuaScript(groupLua + historyLua)
 	positionScript = rueidis.NewLuaScript(groupLua + positionLua)
 	flushScript    = rueidis.NewLuaScript(groupLua + flushLua)

@@ -226,6 +226,24 @@ func TestWhatIsHeardWhileAskingIsNewer(t *testing.T) {
 	})
 }
 
+func TestPresenceThatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := presenceNodes(t, 2, nil)
+		presenceUser(t, nodes[1], "bob", "g")
+		nodes[0].link.fails.Store(3)
+		presenceUser(t, nodes[0], "ann", "g")
+		gone := presenceUser(t, nodes[0], "", "g")
+		gone.CloseNow() // it may have been written
+		presenceEvents(t, "before", nodes[1], "g+bob")
+		time.Sleep(2 * time.Second)
+		presenceEvents(t, "after", nodes[1], "g+ann")
+		presenceWant(t, "g", "ann bob, 2 channels, 2 users", nodes...)
+		if got := nodes[0].Stats().BrokerErrors; got != 1 {
+			t.Errorf("%d errors of the broker, want 1 for one after another", got)
+		}
+	})
+}
+
 // While a node asks who is alive, another comes to life.
 func TestANodeThatIsJustBornIsNotDead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -21,6 +21,7 @@ type presenceLink struct {
 	silent                   bool
 
 	renews, sets, entries, reads atomic.Int64 // calls that got through
+	fails                        atomic.Int64 // so many SetPresence are to fail
 
 	mu   sync.Mutex // guards what follows
 	cut  bool
@@ -92,6 +93,9 @@ func (l *presenceLink) Renew(ctx context.Context, node string, lease time.Durati
 func (l *presenceLink) SetPresence(ctx context.Context, group string, entries ...wschannels.PresenceEntry) error {
 	if err := l.reach(ctx); err != nil {
 		return err
+	}
+	if l.fails.Add(-1) >= 0 {
+		return fmt.Errorf("the link broke: %w", wschannels.ErrUnknownOutcome)
 	}
 	l.sets.Add(1)
 	l.entries.Add(int64(len(entries)))

@@ -156,15 +156,12 @@ func (t *presenceTable) work() {
 
 // after decides when to go on, after a call that ended with err. t.mu is held.
 func (t *presenceTable) after(err error) {
-	switch {
-	case err == nil:
+	if err == nil {
 		t.backoff, t.retryAt = 0, time.Time{}
-	case t.closed: // the end of the lease says it, too
-		t.retryAt = time.Now().Add(forever)
-	default:
-		t.backoff = min(presenceBackoffMax, cmp.Or(2*t.backoff, presenceBackoff))
-		t.retryAt = time.Now().Add(t.backoff - rand.N(t.backoff/4))
+		return
 	}
+	t.backoff = min(presenceBackoffMax, cmp.Or(2*t.backoff, presenceBackoff))
+	t.retryAt = time.Now().Add(t.backoff - rand.N(t.backoff/4)) // once closed, never: the end of the lease says it, too
 }
 
 // call calls f without the lock.

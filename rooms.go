@@ -254,7 +254,11 @@ func (rs *roomTable) resubscribe(ctx context.Context, r *room) (err error) {
 	}
 	r.stream.trying.Store(true)
 	defer r.stream.trying.Store(false)
-	return rs.subscribe(ctx, r)
+	err = rs.subscribe(ctx, r)
+	if err == nil && rs.presence != nil {
+		rs.presence.interrupted(r.name) // what was read before may have changed before this
+	}
+	return err
 }
 
 // welcome replays to m what opts asks for, and lets it live; alone says that it has to do

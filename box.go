@@ -82,9 +82,11 @@ type Options struct {
 	MaxGroupsPerChannel int // 0: 128; ErrTooManyGroups
 	MaxGroups           int // with members or history. 0: 1,000,000; ErrTooManyGroups
 
-	// Broker carries group messages between boxes. Nil: a [MemoryBroker] of the
-	// box's own. The box does not close a broker that it was given, and History,
-	// HistoryTotalBytes are then that one's business.
+	// Broker carries group messages between boxes, and what else it can; see [Broker].
+	// Nil: a [MemoryBroker] of the box's own. The box does not close a broker that it was
+	// given, which has to outlive it; History and HistoryTotalBytes are then that one's
+	// business, and, if it is a [MailboxBroker], MaxMailboxes bounds only what is on its
+	// way.
 	Broker Broker
 
 	// BrokerTimeout bounds whatever waits for the Broker, beside the context of the call

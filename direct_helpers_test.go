@@ -25,16 +25,20 @@ type directLink struct {
 	cut    bool       // calls fail with ErrUnavailable, and nothing is heard
 	silent bool       // then they take until their context ends
 	ears   map[string]Listener
-	asked  []string      // addresses of requests, "publish", "put" and "take"
-	muted  int           // so many requests to come get no answer, and are heard
-	gate   chan struct{} // if not nil: mail is taken once it is closed
+	asked  []string                 // addresses of requests, "publish", "put" and "take"
+	muted  int                      // so many requests to come get no answer, and are heard
+	gates  map[string]chan struct{} // these of asked wait until theirs is closed
+	lag    time.Duration            // it hears so much later
 }
 
 func (l *directLink) reach(ctx context.Context, what string) error {
 	l.mu.Lock()
 	l.asked = append(l.asked, what)
-	cut, silent := l.cut, l.silent
+	cut, silent, gate := l.cut, l.silent, l.gates[what]
 	l.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
 	switch {
 	case !cut:
 		return nil
@@ -110,9 +114,6 @@ func (l *directLink) TakeMail(ctx context.Context, user string) ([]Message, erro
 	if err := l.reach(ctx, "take"); err != nil {
 		return nil, err
 	}
-	if l.gate != nil {
-		<-l.gate
-	}
 	return l.MemoryBroker.TakeMail(ctx, user)
 }
 
@@ -131,13 +132,24 @@ func (e directEnd) Hear(address string, data []byte, answer func([]byte)) {
 		e.link.muted--
 		answer = func([]byte) {}
 	}
+	lag := e.link.lag
 	e.link.mu.Unlock()
+	time.Sleep(lag)
 	if !cut {
 		e.to.Hear(address, data, answer)
 	}
 }
 
 func (e directEnd) Interrupted(string) {}
+
+// hold has what is asked wait until the gate that it returns is closed.
+func (l *directLink) hold(what string) (gate chan struct{}) {
+	gate = make(chan struct{})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gates = map[string]chan struct{}{what: gate}
+	return gate
+}
 
 // directCluster returns n boxes on one engine, and their links, once they listen.
 func directCluster(t *testing.T, n int, opts Options) ([]*ChannelBox, []*directLink) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -81,6 +82,33 @@ func TestErrorsComeThroughAnAnswer(t *testing.T) {
 	if got := answerOf(other).err(); got.Error() != other.Error() {
 		t.Errorf("%v came as %v", other, got)
 	}
+}
+
+// Well-formed, and at the address of something else.
+func TestARequestAtTheWrongAddressIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory, err := NewMemoryBroker(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := New(&Options{Broker: memory})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Shutdown(t.Context())
+		for _, r := range []struct {
+			kind    requestKind
+			address string
+		}{{toChannel, userAddress("ann")}, {toUser, b.direct.tag.address()}, {ring, channelAddress(uuid.New())}, {ring, userAddress("a\nb")}} {
+			before := b.Stats().BrokerErrors
+			data := (&request{kind: r.kind, Type: Text}).marshal()
+			b.direct.Hear(r.address, data, func(a []byte) { t.Errorf("kind %d at %q: answer %q", r.kind, r.address, a) })
+			time.Sleep(time.Second)
+			if n := b.Stats().BrokerErrors - before; n != 1 {
+				t.Errorf("kind %d at %q: reported %d times", r.kind, r.address, n)
+			}
+		}
+	})
 }
 
 // A channel's ID of a box is as random as it can be beside the tag.

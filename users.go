@@ -60,6 +60,9 @@ func (u *users) wake(now time.Time) time.Time {
 // a channel that closes had not written goes back to the front of the mailbox or, if
 // the user has another channel by then, to that one.
 //
+// With a [MailboxBroker], what waits comes as soon as it has been taken from there, and
+// SetUser does not wait for that.
+//
 // A name has at most 255 bytes of UTF-8 without control characters, else the error is
 // [ErrInvalidUser].
 func (c *Channel) SetUser(user string) error {

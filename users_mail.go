@@ -66,7 +66,11 @@ func (r *remoteUsers) online(user string) {
 		return
 	}
 	if r.mail {
-		r.arrivals[user] = &arrival{ask: true, holds: true, held: r.users.mail.cutLate(user)}
+		ar := &arrival{ask: true, holds: true, held: r.users.mail.cutLate(user)}
+		for _, m := range ar.held {
+			ar.bytes += max(1, len(m.Data))
+		}
+		r.arrivals[user] = ar
 	}
 	r.update(user)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -74,13 +75,13 @@ func TestMailIsTakenOnWhateverNodeTheUserComesTo(t *testing.T) {
 				t.Errorf("message %d: %+v, want it to wait", i, res)
 			}
 		}
-		links[1].gate = make(chan struct{})
+		gate := links[1].hold("take")
 		c, conn := boxDevice(t, boxes[1], "ann", nil)
 		// What is newer waits behind it, from wherever.
 		if res := boxSendUser(t, boxes[1], "ann", "7"); res.Waiting != 1 {
 			t.Errorf("while the mail is on its way: %+v, want it to wait behind", res)
 		}
-		close(links[1].gate)
+		close(gate)
 		synctest.Wait()
 		if res := boxSendUser(t, boxes[0], "ann", "8"); res.Remote != 1 {
 			t.Errorf("afterwards: %+v", res)
@@ -97,7 +98,7 @@ func TestWhatWaitsBehindMailNeedNotFitInAMailbox(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		boxes, links := directCluster(t, 2, Options{MailboxBytes: 1000})
 		boxSendUser(t, boxes[0], "ann", "mail")
-		links[1].gate = make(chan struct{})
+		gate := links[1].hold("take")
 		big := strings.Repeat("x", 100_000)
 		c, conn := boxDevice(t, boxes[1], "ann", nil)
 		if res := boxSendUser(t, boxes[1], "ann", big); res.Waiting != 1 || res.Dropped != 0 {
@@ -110,7 +111,7 @@ func TestWhatWaitsBehindMailNeedNotFitInAMailbox(t *testing.T) {
 		if s := boxes[1].Stats(); s.MailboxBytes < 100_000 {
 			t.Errorf("Stats: %+v, want what waits to be counted", s)
 		}
-		close(links[1].gate)
+		close(gate)
 		synctest.Wait()
 		if got := boxFlushed(t, c, conn); len(got) != 2 || got[0] != "mail" || got[1] != big {
 			t.Errorf("received %d messages, want the mail, and what waited behind it", len(got))
@@ -231,13 +232,16 @@ func TestUsersThatComeAndGoWithoutTheEngine(t *testing.T) {
 				c, conn := boxDevice(t, boxes[0], "new", nil)
 				t.Cleanup(func() { boxWant(t, "the newcomer", boxFlushed(t, c, conn), []string{"local", "mail", "remote"}) })
 			})
+			for i := range 20 {
+				boxDevice(t, boxes[0], fmt.Sprint("stays", i), nil)
+			}
 			for range 30 { // who come and go leave nothing behind
 				c, _ := boxDevice(t, boxes[0], "passing", nil)
 				synctest.Wait()
 				c.CloseNow()
 			}
-			time.Sleep(time.Minute)
-			if n := Lines(boxes[0]); n > 6 {
+			time.Sleep(20 * time.Second)
+			if n := Lines(boxes[0]); n > 44 { // its own, two of each that is here, and the one with mail to put back
 				t.Errorf("%d addresses wait for the engine", n)
 			}
 			if s := boxes[0].Stats(); s.BrokerErrors-reported != 1 {
@@ -249,8 +253,8 @@ func TestUsersThatComeAndGoWithoutTheEngine(t *testing.T) {
 			if res := boxSendUser(t, boxes[1], "new", "remote"); res.Remote != 1 {
 				t.Errorf("when the engine is back: %+v, want another node", res)
 			}
-			if n := Lines(boxes[0]); n != 3 { // its own, the newcomer's ID and user
-				t.Errorf("the box listens at %d addresses, want 3", n)
+			if n := Lines(boxes[0]); n != 43 {
+				t.Errorf("the box listens at %d addresses, want 43", n)
 			}
 			c, conn := boxDevice(t, boxes[1], "gone", nil)
 			synctest.Wait()
@@ -276,11 +280,57 @@ func TestMailThatNobodyCouldRingForComesWhenTheNodeIsBack(t *testing.T) {
 	})
 }
 
+// It is newer than what the engine has.
+func TestWhatWaitedBehindMailThatWasNotTakenGoesBehindIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		boxes, links := directCluster(t, 2, Options{})
+		boxSendUser(t, boxes[1], "ann", "1")
+		c, _ := directAccepted(t, boxes[0], nil)
+		gate := links[0].hold("listen")
+		boxSetUser(t, c, "ann")
+		synctest.Wait()
+		if res := boxSendUser(t, boxes[0], "ann", "2"); res.Waiting != 1 {
+			t.Errorf("%+v, want it to wait behind the mail", res)
+		}
+		c.CloseNow()
+		if res := boxSendUser(t, boxes[0], "ann", "3"); res.Waiting != 1 {
+			t.Errorf("%+v, want it to wait behind that", res)
+		}
+		close(gate)
+		synctest.Wait()
+		next, conn := boxDevice(t, boxes[1], "ann", nil)
+		synctest.Wait()
+		boxWant(t, "received", boxFlushed(t, next, conn), boxNumbers(1, 3))
+	})
+}
+
+// Somebody comes when it is known that nobody is there, and before the message is kept.
+func TestMailThatWasPutTooLateIsRungFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		boxes, links := directCluster(t, 2, Options{})
+		gate := links[0].hold("put")
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if res := boxSendUser(t, boxes[0], "ann", "1"); res.Waiting != 1 {
+				t.Errorf("%+v, want it to wait", res)
+			}
+		})
+		synctest.Wait()
+		c, conn := boxDevice(t, boxes[1], "ann", nil)
+		synctest.Wait()
+		boxWant(t, "before it is kept", boxWritten(conn), nil)
+		close(gate)
+		wg.Wait()
+		boxSendUser(t, boxes[0], "ann", "2")
+		synctest.Wait()
+		boxWant(t, "received", boxFlushed(t, c, conn), []string{"1", "2"})
+	})
+}
+
 // The last channel has gone, and the engine has yet to be told.
 func TestAnAbsentUsersNodeLetsOthersAnswerFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		boxes, links := directCluster(t, 3, Options{})
-		c, conn := boxDevice(t, boxes[1], "ann", nil)
 		gone, _ := boxDevice(t, boxes[2], "ann", nil)
 		synctest.Wait()
 		late := directEnd{links[2], links[2].ears["u/ann"]}
@@ -289,6 +339,9 @@ func TestAnAbsentUsersNodeLetsOthersAnswerFirst(t *testing.T) {
 		if err := links[2].MemoryBroker.Listen(t.Context(), "u/ann", late); err != nil { // as if Unlisten had yet to come
 			t.Fatal(err)
 		}
+		c, conn := boxDevice(t, boxes[1], "ann", nil)
+		synctest.Wait()
+		links[1].lag = 100 * time.Millisecond
 		if res := boxSendUser(t, boxes[0], "ann", "1"); res.Remote != 1 || res.Waiting != 0 {
 			t.Errorf("%+v, want the node that has a channel", res)
 		}

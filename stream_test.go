@@ -189,6 +189,7 @@ func TestAnInterruptionIsFilledUpToThePosition(t *testing.T) {
 		s.want("the member", "a7")
 		s.to.Interrupted("g") // nothing was missed
 		s.to.Interrupted("elsewhere")
+		s.want("the member") // asked before the next one is published
 		s.hear("a", 8)
 		s.want("the member", "a8")
 		s.wantLost()

@@ -9,6 +9,9 @@ import (
 
 // How a stream gets what it missed from the history.
 
+// onItsWay is how long a message may be on its way that a position already counts.
+const onItsWay = time.Second
+
 var (
 	errTryAgain = errors.New("wschannels: the history may know more soon")
 	errTooOld   = errors.New("wschannels: the history is behind")
@@ -18,11 +21,15 @@ var (
 func (s *stream) fill(ctx context.Context) error {
 	rs := s.room.rooms
 	s.mu.Lock()
-	if s.state != streamOpen || len(s.held) == 0 && !s.behind && s.at.Epoch != "" {
+	if s.state != streamOpen || len(s.held) == 0 && !s.behind && !s.overdue && s.at.Epoch != "" {
 		s.mu.Unlock()
 		return nil
 	}
 	round, after, behind := s.round, s.at, s.behind
+	var lost Position // up to here, if the history does not have it
+	if s.overdue {
+		lost = s.owed
+	}
 	until := time.Now().Add(rs.engine.timeout)
 	if len(s.held) > 0 {
 		until = s.heldSince.Add(rs.engine.timeout)
@@ -52,7 +59,7 @@ func (s *stream) fill(ctx context.Context) error {
 		err = errTooOld
 	}
 	if err == nil && after.Epoch != "" {
-		if err = s.merge(page, after, behind); err == nil {
+		if err = s.merge(page, after, behind, lost); err == nil {
 			s.tell(nil)
 			s.settle()
 			return nil
@@ -61,7 +68,9 @@ func (s *stream) fill(ctx context.Context) error {
 	s.behind = s.behind || behind
 	switch {
 	case err == nil:
-		s.locate(page.Position)
+		if s.at.Epoch == "" {
+			s.owe(page.Position) // the first that comes may come before that
+		}
 		return nil
 	case len(s.held) == 0:
 		return err // no hurry
@@ -69,7 +78,34 @@ func (s *stream) fill(ctx context.Context) error {
 		return errTryAgain
 	}
 	s.giveUp(err)
+	if s.behind {
+		return err // what was held came before the interruption
+	}
 	return nil
+}
+
+// owe waits for what is on its way up to p. s.mu is held.
+func (s *stream) owe(p Position) {
+	s.owed, s.overdue = p, false
+	if p.Epoch == "" {
+		return
+	}
+	round := s.round
+	time.AfterFunc(onItsWay, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		switch {
+		case s.round != round || s.owed != p:
+		case s.at.Epoch == "":
+			s.owe(Position{})
+			s.locate(p)
+		case s.passed(p):
+			s.owe(Position{})
+		default:
+			s.overdue = true
+			s.room.rooms.catchup.add(s, false)
+		}
+	})
 }
 
 // locate says where s is, if that was not known. s.mu is held.
@@ -84,8 +120,10 @@ func (s *stream) locate(p Position) {
 // is lost. An error says that the page does not reach what s has. s.mu is held.
 //
 // What came after the subscription worked again comes by itself: if something is held,
-// the page is for what is before that. Else it is for all up to its position.
-func (s *stream) merge(page HistoryPage, after Position, behind bool) error {
+// the page is for what is before that. Else it is for all up to its position, but what is
+// missing may have been published after the interruption, and still be on its way: it is
+// owed, and lost, up to lost, only in the next page.
+func (s *stream) merge(page HistoryPage, after Position, behind bool, lost Position) error {
 	end := page.Position
 	switch {
 	case end.Epoch != s.at.Epoch:
@@ -96,8 +134,12 @@ func (s *stream) merge(page HistoryPage, after Position, behind bool) error {
 	case end.Seq < after.Seq:
 		s.goBack(end)
 	}
+	var due uint64
+	if lost.Epoch == s.at.Epoch {
+		due = min(lost.Seq, end.Seq)
+	}
 	saved := page.Messages
-	whole := behind && len(s.held) == 0
+	whole := (behind || due > 0) && len(s.held) == 0
 	for {
 		s.drain()
 		i := slices.IndexFunc(saved, func(m Message) bool { return m.Seq > s.at.Seq })
@@ -107,18 +149,35 @@ func (s *stream) merge(page HistoryPage, after Position, behind bool) error {
 		saved = saved[i:]
 		hold := len(s.held) > 0 && s.held[0].Epoch == s.at.Epoch
 		switch {
-		case len(saved) > 0 && (hold && saved[0].Seq < s.held[0].Seq || whole):
+		case len(saved) > 0 && (hold && saved[0].Seq < s.held[0].Seq || whole && saved[0].Seq <= max(due, s.at.Seq)+1):
 			s.leap(&Publication{Message: saved[0], Epoch: end.Epoch, Save: true, Saved: true})
 		case hold && s.held[0].Seq <= end.Seq+1:
 			s.leap(s.take())
 		case len(s.held) > 0:
 			return errTooOld
 		default:
-			if whole {
-				s.lose(end.Seq)
-			}
+			s.merged(end, due, behind, whole)
 			return nil
 		}
+	}
+}
+
+// merged sees to what is missing behind what merge delivered. s.mu is held.
+func (s *stream) merged(end Position, due uint64, behind, whole bool) {
+	switch {
+	case whole:
+		s.lose(due)
+		if due > 0 {
+			s.owe(Position{})
+		}
+		if behind && s.at.Seq < end.Seq {
+			s.owe(end)
+		}
+	case s.heldNews:
+		s.owe(Position{})
+	case behind: // what was held came before the interruption
+		s.behind = true
+		s.room.rooms.catchup.add(s, false)
 	}
 }
 
@@ -129,5 +188,6 @@ func (s *stream) goBack(p Position) {
 	s.loss = LostError{Epoch: p.Epoch}
 	s.tell(ErrNewOrder)
 	s.at = p
+	s.owe(Position{})
 	s.room.restart(p.Epoch)
 }

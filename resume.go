@@ -84,7 +84,7 @@ func (s *stream) place(m *member, p Position, last bool) (at Position, whole, ok
 		whole = false
 	case first != 0 && first <= p.Seq+1:
 		at.Seq = first - 1
-		whole = at.Seq == p.Seq || len(s.held) == 0 && !s.behind
+		whole = at.Seq == p.Seq || len(s.held) == 0 && !s.behind && (s.owed.Epoch == "" || s.passed(s.owed))
 	case s.at.Seq > p.Seq && !last:
 		return p, false, false
 	case s.at.Seq > p.Seq:

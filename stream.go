@@ -36,9 +36,15 @@ type stream struct {
 	ended  []Position // of orders before this one, the newest last
 	behind bool       // there may be more than at shows: ask the history
 
+	// What was published up to owed may be on its way. If it is overdue, what neither came
+	// nor is in the history is lost. No Epoch: nothing is owed.
+	owed    Position
+	overdue bool
+
 	held      []*Publication // what cannot be delivered yet, in order
 	heldBytes int
 	heldSince time.Time
+	heldNews  bool // some of it came after the last interruption
 
 	own  map[uuid.UUID]*sending // messages of this box whose copies are to come
 	loss LostError              // what was lost, and is to be told
@@ -71,6 +77,7 @@ func (s *stream) closed() {
 	s.room.rooms.catchup.drop(s)
 	s.round++
 	s.at, s.ended, s.behind, s.loss = Position{}, nil, false, LostError{}
+	s.owe(Position{})
 	s.held, s.heldBytes = nil, 0
 	for _, w := range s.own {
 		w.finish()
@@ -141,6 +148,7 @@ func (s *stream) renew(epoch string) {
 		s.ended = s.ended[1:]
 	}
 	s.at = Position{Epoch: epoch}
+	s.owe(Position{})
 }
 
 func (s *stream) hasEnded(epoch string) bool {
@@ -170,6 +178,7 @@ func (s *stream) hold(p *Publication) {
 			return // twice
 		}
 	}
+	s.heldNews = true
 	size := cost(p.Message)
 	if len(s.held) > 0 && (len(s.held) >= maxHeld || s.heldBytes+size > maxHeldBytes) {
 		s.giveUp(errHeldFull)
@@ -216,7 +225,9 @@ func (s *stream) giveUp(why error) {
 	for len(s.held) > 0 {
 		s.leap(s.take())
 	}
-	s.behind = false // there is more, and it comes
+	if s.heldNews { // there is more, and it comes
+		s.behind = false
+	}
 	s.tell(why)
 	s.settle()
 }
@@ -277,7 +288,8 @@ func (s *stream) interrupted() {
 	if s.state == streamClosed {
 		return
 	}
-	s.behind = true
+	s.behind, s.heldNews = true, false
+	s.owe(Position{})     // what was on its way does not come
 	if s.at.Epoch != "" { // else whoever joins finds out first
 		s.room.rooms.catchup.add(s, false)
 	}

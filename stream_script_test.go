@@ -108,7 +108,10 @@ type script struct {
 	reports []error // of OnError
 }
 
-const scriptTimeout = 5 * time.Second
+const (
+	scriptTimeout = 5 * time.Second
+	scriptGrace   = time.Second // for what is on its way
+)
 
 // runScript runs f in a bubble. unable hides the history.
 func runScript(t *testing.T, f func(s *script)) { runScriptWith(t, nil, f) }
@@ -154,6 +157,13 @@ func (s *script) publish(epoch string, seq uint64, saved ...uint64) {
 	for _, n := range saved {
 		s.scriptBroker.saved = append(s.scriptBroker.saved, scriptMessage(epoch, n))
 	}
+}
+
+// set says what Position and History do from now on.
+func (s *script) set(block chan struct{}, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.block, s.err = block, err
 }
 
 // hear delivers messages of the epoch, which have been published.

@@ -183,7 +183,10 @@ func TestAnInterruptionIsFilledUpToThePosition(t *testing.T) {
 		s.hear("a", 1)
 		s.publish("a", 6, 2, 4, 5)
 		s.to.Interrupted("g")
-		s.want("the member", "a1", "a2", "a4", "a5")
+		s.want("the member", "a1", "a2")
+		s.wantLost() // it may be on its way
+		time.Sleep(scriptGrace)
+		s.want("the member", "a4", "a5")
 		s.wantLost(lost("a", 3, 6, 2, nil))
 		s.hear("a", 7)
 		s.want("the member", "a7")
@@ -213,6 +216,135 @@ func TestWhatIsOnItsWayAfterAnInterruptionIsNotLost(t *testing.T) {
 		s.want("the member", "a5", "a6")
 		s.wantLost()
 	})
+}
+
+// Nor need it come before the history has answered.
+func TestWhatIsOnItsWayWhenTheHistoryAnswersIsNotLost(t *testing.T) {
+	began := lost("a", 0, 0, 0, wschannels.ErrNewOrder)
+	for name, test := range map[string]func(s *script){
+		"all of it": func(s *script) {
+			s.publish("a", 3)
+			s.to.Interrupted("g")
+			s.want("the member", "a1")
+			s.hear("a", 2, 3)
+			s.want("the member", "a2", "a3")
+		},
+		"some of it": func(s *script) {
+			s.publish("a", 3)
+			s.to.Interrupted("g")
+			s.want("the member", "a1")
+			s.hear("a", 3) // so 2 does not come
+			s.want("the member", "a3")
+			s.wantLost(lost("a", 2, 2, 1, nil))
+		},
+		"before what is saved": func(s *script) {
+			s.publish("a", 4, 2, 4)
+			s.to.Interrupted("g")
+			s.want("the member", "a1", "a2")
+			s.hear("a", 2, 3)
+			s.want("the member", "a3")
+			time.Sleep(scriptGrace)
+			s.want("the member", "a4")
+			s.hear("a", 4)
+			s.want("the member")
+		},
+		"of a new order": func(s *script) {
+			s.publish("b", 2)
+			s.to.Interrupted("g")
+			s.want("the member", "a1")
+			s.wantLost(began)
+			s.hear("b", 1, 2)
+			s.want("the member", "b1", "b2")
+		},
+		"of an order that one who joins learned of": func(s *script) {
+			s.publish("b", 1)
+			_, end := s.joining(nil)
+			s.want("the member", "a1")
+			s.wantLost(began)
+			s.hear("b", 1)
+			s.want("the member", "b1")
+			if _, got := end(); len(got) > 0 {
+				s.t.Errorf("who joined after it got %q", got)
+			}
+		},
+		"through two interruptions": func(s *script) {
+			s.publish("a", 2)
+			s.to.Interrupted("g")
+			s.want("the member", "a1")
+			time.Sleep(scriptGrace / 2)
+			s.publish("a", 4)
+			s.to.Interrupted("g")
+			s.want("the member")
+			time.Sleep(scriptGrace * 3 / 4)
+			s.wantLost()
+			s.hear("a", 4)
+			s.want("the member", "a4")
+			s.wantLost(lost("a", 2, 3, 2, nil))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runScript(t, func(s *script) {
+				s.hear("a", 1)
+				test(s)
+				time.Sleep(2 * scriptGrace)
+				s.want("the member")
+				s.wantLost()
+			})
+		})
+	}
+}
+
+// One who joined without the engine does not miss what is on its way when that answers.
+func TestWhatIsOnItsWayIsTheFirstForWhoJoinedWithoutTheEngine(t *testing.T) {
+	for name, first := range map[string]uint64{"it comes": 2, "it does not": 3} {
+		t.Run(name, func(t *testing.T) {
+			runScriptWith(t, func(s *script, o *wschannels.Options) {
+				s.err, o.LocalFallback = wschannels.ErrUnavailable, true
+			}, func(s *script) {
+				s.publish("a", 2)
+				s.set(nil, nil)
+				time.Sleep(scriptGrace / 4)
+				if first == 3 {
+					time.Sleep(scriptGrace)
+					s.hear("a", 2) // before the place that it has now
+				}
+				s.hear("a", first, first+1)
+				s.want("the member", scriptTexts("a", int(first), int(first)+1)...)
+				s.wantLost()
+			})
+		})
+	}
+}
+
+// What was held before the interruption says nothing of what came during it.
+func TestAnInterruptionBehindAHoleIsFilledUpToThePosition(t *testing.T) {
+	for name, err := range map[string]error{"with a history": nil, "that answers late": wschannels.ErrUnavailable} {
+		t.Run(name, func(t *testing.T) {
+			runScript(t, func(s *script) {
+				s.hear("a", 1)
+				s.publish("a", 3, 2)
+				block := make(chan struct{})
+				s.set(block, err)
+				s.hear("a", 3)
+				s.want("the member", "a1")
+				s.publish("a", 5, 5)
+				s.to.Interrupted("g")
+				close(block)
+				if err == nil {
+					s.want("the member", "a2", "a3")
+				} else {
+					time.Sleep(scriptTimeout + time.Second)
+					s.want("the member", "a3")
+					s.wantLost(lost("a", 2, 2, 1, err))
+					s.set(nil, nil)
+					time.Sleep(5 * time.Second) // it is tried again
+				}
+				time.Sleep(scriptGrace)
+				s.want("the member", "a5")
+				s.wantLost(lost("a", 4, 4, 1, nil))
+			})
+		})
+	}
 }
 
 // While the engine is away again, nothing is lost for good: it is asked until it answers.

@@ -1,0 +1,243 @@
+package natsbroker
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// commit stores ops as one batch after all that the group has, and returns the tail with
+// them. The stream refuses a batch that does not follow the last one. So nothing is stored
+// twice, however often it is tried; and it is tried until the outcome is known, as long as
+// there is a connection and time.
+func (t *topic) commit(ops []*op) (tail, error) {
+	b := t.shard.b
+	ctx, cancel, err := b.call(context.Background())
+	if err != nil {
+		return tail{}, err
+	}
+	defer cancel()
+	if err := b.order.ready(ctx); err != nil {
+		return tail{}, err
+	}
+	var base, next tail
+	var body []byte
+	doubt := false // it may have been stored
+	for {
+		if !doubt {
+			if base, err = t.current(ctx); err != nil {
+				return tail{}, b.failure(ctx, err)
+			}
+			if ops[0].needless(&base, b.opts.Retain) {
+				return base, nil
+			}
+			next, body = assemble(base, ops)
+		}
+		try, stop := context.WithTimeout(ctx, max(b.opts.RequestTimeout/4, 50*time.Millisecond))
+		kind := "u"
+		if ops[0].save {
+			kind = "s"
+		}
+		at, err := b.order.swap(try, t.subject(kind), t.subject("*"), base.at, 0, body)
+		stop()
+		if err == nil {
+			next.at, next.when = at, time.Now()
+			if ops[0].save {
+				next.savedAt = at
+			}
+			t.hear(&next)
+			return next, nil
+		}
+		refused := new(apiError)
+		switch {
+		case isCode(err, codeWrongLast, codeWrongLast2):
+			if doubt {
+				found, err := t.follows(ctx, base, next.id)
+				if err != nil {
+					return tail{}, b.unsure(ctx, err)
+				}
+				if found != nil {
+					t.hear(found)
+					return *found, nil
+				}
+				doubt = false
+			}
+			if err := t.outrun(ctx, base.at); err != nil {
+				return tail{}, b.failure(ctx, err)
+			}
+		case errors.As(err, &refused) && !doubt:
+			return tail{}, b.failure(ctx, err)
+		case errors.Is(err, nats.ErrNoResponders) && !doubt:
+			if err := b.order.again(ctx); err != nil {
+				return tail{}, b.failure(ctx, err)
+			}
+			t.forgetTail() // the stream is a new one
+		case errors.Is(err, nats.ErrReconnectBufExceeded) && !doubt, errors.Is(err, nats.ErrConnectionReconnecting) && !doubt:
+			return tail{}, b.failure(ctx, err)
+		default:
+			doubt = true
+			if ctx.Err() != nil || b.nc.IsClosed() {
+				return tail{}, b.unsure(ctx, err)
+			}
+			pause(ctx, 20*time.Millisecond)
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// needless reports whether o is a mark that would change nothing.
+func (o *op) needless(base *tail, retain time.Duration) bool {
+	switch {
+	case o.data != nil, base.at == 0, time.Since(base.when) > retain/2:
+		return false
+	case o.flush:
+		return base.floor == base.saved
+	}
+	return true
+}
+
+// assemble makes the batch of ops that follows base, and the tail with it.
+func assemble(base tail, ops []*op) (tail, []byte) {
+	b := &batch{before: base, first: base.seq + 1, saved: ops[0].save}
+	for i := range b.before.id {
+		b.before.id[i] = byte(rand.Uint32())
+	}
+	if ops[0].flush {
+		b.before.floor = base.saved
+	}
+	for _, o := range ops {
+		if o.data != nil {
+			b.items = append(b.items, o.data)
+		}
+		if b.saved {
+			b.cost += uint64(o.cost)
+		}
+	}
+	return b.after(0, time.Time{}), b.encode()
+}
+
+// current returns the group's tail, as far as it is known here. What it is now, only the
+// stream knows.
+func (t *topic) current(ctx context.Context) (tail, error) {
+	t.mu.Lock()
+	known := t.tail
+	t.mu.Unlock()
+	if known != nil {
+		return *known, nil
+	}
+	return t.load(ctx)
+}
+
+// load reads the group's tail. One that has none gets a new epoch, which is nobody else's
+// to know before something is stored.
+func (t *topic) load(ctx context.Context) (tail, error) {
+	b := t.shard.b
+	for {
+		m, err := b.order.last(ctx, t.subject("*"))
+		if err != nil {
+			return tail{}, err
+		}
+		if m == nil {
+			fresh := tail{when: time.Now()}
+			for i := range fresh.epoch {
+				fresh.epoch[i] = byte(rand.Uint32())
+			}
+			return fresh, nil
+		}
+		read, err := decodeBatch(m.data)
+		if err == nil {
+			found := read.after(m.seq, m.when)
+			t.hear(&found)
+			return found, nil
+		}
+		// Nobody can publish after it, nor read past it: it has to go.
+		t.shard.reject(t, err)
+		if err := b.order.api(ctx, "STREAM.MSG.DELETE", map[string]any{"seq": m.seq}, nil); err != nil {
+			return tail{}, err
+		}
+	}
+}
+
+// follows looks whether the batch id is the one that follows base; nil: it is not, and never
+// will be.
+func (t *topic) follows(ctx context.Context, base tail, id [8]byte) (*tail, error) {
+	m, err := t.shard.b.order.direct(ctx, map[string]any{"seq": base.at + 1, "next_by_subj": t.subject("*")})
+	if err != nil {
+		return nil, err
+	}
+	if m == nil {
+		return nil, errors.New("the order has been lost")
+	}
+	read, err := decodeBatch(m.data)
+	switch {
+	case err != nil:
+		return nil, err
+	case read.before.id == id:
+		found := read.after(m.seq, m.when)
+		return &found, nil
+	case base.at == 0, read.before.epoch == base.epoch && read.first == base.seq+1:
+		return nil, nil // it is another one that follows
+	}
+	return nil, errors.New("what followed is not there any more")
+}
+
+// outrun returns once the tail is not the one at the given place: another node has
+// published. If this one is subscribed, it is about to get that.
+func (t *topic) outrun(ctx context.Context, at uint64) error {
+	t.mu.Lock()
+	if t.tail != nil && t.tail.at > at {
+		t.mu.Unlock()
+		return nil
+	}
+	subscribed := t.sub != nil
+	if t.moved == nil {
+		t.moved = make(chan struct{})
+	}
+	moved := t.moved
+	t.mu.Unlock()
+	if subscribed {
+		select {
+		case <-moved:
+			pause(ctx, time.Duration(rand.IntN(100))*time.Microsecond)
+			return nil
+		case <-time.After(2*time.Millisecond + time.Duration(rand.IntN(1000))*time.Microsecond):
+		}
+	}
+	t.forgetTail()
+	_, err := t.load(ctx)
+	return err
+}
+
+func (t *topic) forgetTail() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tail = nil
+}
+
+// hear is learn for a tail that may not be the newest.
+func (t *topic) hear(next *tail) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.tail == nil || next.at > t.tail.at {
+		t.learn(next)
+	}
+}
+
+// learn notes the group's newest tail. t.mu is held.
+func (t *topic) learn(next *tail) {
+	t.tail = next
+	t.trims.note(next, &t.shard.b.opts.History)
+	if t.moved != nil {
+		close(t.moved)
+		t.moved = nil
+	}
+}

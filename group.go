@@ -159,24 +159,25 @@ type SendOptions struct {
 
 // SendResult says what became of a message to a group or a user, when it was sent.
 type SendResult struct {
-	ID      uuid.UUID // the message's
-	Seq     uint64    // its place in the group's order; 0 for a user
-	Saved   bool      // in the history; false where it alone is over the cap (it still goes out)
-	Queued  int       // local members whose queue took it
-	Waiting int       // mailboxes that keep it (SendToUser)
-	Dropped int       // local members that missed it by SlowDropNewest, or whose type cannot carry it
-	Evicted int       // older messages that gave way to it by SlowDropOldest
-	Closed  int       // local members closed by it
-
-	// Remote counts other nodes that are known to have taken a message to a user: 0 or 1,
-	// as the first answer is the last that is waited for. It is mostly 0 where the user has
-	// channels here, too.
-	Remote int
+	ID    uuid.UUID // the message's
+	Seq   uint64    // its place in the group's order; 0 for a user
+	Saved bool      // in the history; false where it alone is over the cap (it still goes out)
 
 	// Local: the Broker could not be reached, and only channels here got it: group
 	// members, with neither Seq nor epoch in their envelopes (see Options.LocalFallback),
 	// or the channels that a user has here.
 	Local bool
+
+	Queued  int // local members whose queue took it
+	Waiting int // mailboxes that keep it (SendToUser)
+	Dropped int // local members that missed it by SlowDropNewest, or whose type cannot carry it
+	Evicted int // older messages that gave way to it by SlowDropOldest
+	Closed  int // local members closed by it
+
+	// Remote counts other nodes that are known to have taken a message to a user: 0 or 1,
+	// as the first answer is the last that is waited for. It is mostly 0 where the user has
+	// channels here, too.
+	Remote int
 }
 
 // JoinOptions asks a join for saved messages.

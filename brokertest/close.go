@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/wschannels/wschannels"
 	"github.com/wschannels/wschannels/internal/leak"
@@ -81,13 +82,15 @@ func testCloseAll(t *testing.T, s *suite) {
 func (s *suite) closeAll(t *testing.T) {
 	nodes := s.nodes(t, 10)
 	rs := recordAll(t, nodes, "g", "h")
+	ctx := lasting(t, 2*patience) // one for all: a context for each call would be hundreds of thousands
+	pause := func() { <-time.After(time.Millisecond) }
 	var sent atomic.Int64
 	var busy sync.WaitGroup
 	for k, b := range nodes {
 		busy.Go(func() {
 			for {
 				p := saved([]string{"g", "h"}[k%2], "x")
-				if err := b.Publish(patient(t), p); err != nil {
+				if err := b.Publish(ctx, p); err != nil {
 					if !errors.Is(err, wschannels.ErrClosed) && !away(err) {
 						t.Errorf("Publish while the broker closes: %v, want ErrClosed, ErrUnavailable or ErrUnknownOutcome", err)
 					}
@@ -98,14 +101,14 @@ func (s *suite) closeAll(t *testing.T) {
 		})
 		busy.Go(func() { // and some that come and go
 			r := newRecorder(t)
-			for b.Subscribe(patient(t), "churn", r) == nil {
-				_ = b.Unsubscribe(patient(t), "churn", r)
+			for ; b.Subscribe(ctx, "churn", r) == nil; pause() {
+				_ = b.Unsubscribe(ctx, "churn", r)
 			}
 		})
 		if h, ok := b.(wschannels.HistoryBroker); ok {
 			busy.Go(func() {
-				for {
-					if _, err := h.History(patient(t), "g", &wschannels.HistoryOptions{Last: 5}); err != nil {
+				for ; ; pause() {
+					if _, err := h.History(ctx, "g", &wschannels.HistoryOptions{Last: 5}); err != nil {
 						return
 					}
 				}

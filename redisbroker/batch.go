@@ -2,7 +2,10 @@ package redisbroker
 
 import (
 	"context"
+	"encoding/binary"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/redis/rueidis"
@@ -19,14 +22,18 @@ const (
 
 // A parcel is a publication on its way, and what became of it.
 type parcel struct {
-	keys  [2]string
-	args  [6]string
-	reply []rueidis.RedisMessage
-	err   error
-	done  chan struct{}
+	channel string
+	data    []byte // as it is sent; see appendPublication
+	cost    int    // in the history, 0: do not save it
+	created int64  // in milliseconds
+
+	at   wschannels.Position
+	err  error
+	done chan struct{}
 }
 
-// A dispatch lets publications that wait for Redis go there together, in one call.
+// A dispatch lets publications that wait for Redis go there together, in one call. Whoever
+// finds the way free waits for nothing.
 type dispatch struct {
 	mu      sync.Mutex // guards what follows
 	flights int
@@ -72,8 +79,8 @@ func (b *Broker) landed() {
 		return
 	}
 	n, bytes := 0, 0
-	for n < len(d.waiting) && n < maxBatch && (n == 0 || bytes+len(d.waiting[n].args[2]) <= maxBatchBytes) {
-		bytes += len(d.waiting[n].args[2])
+	for n < len(d.waiting) && n < maxBatch && (n == 0 || bytes+len(d.waiting[n].data) <= maxBatchBytes) {
+		bytes += len(d.waiting[n].data)
 		n++
 	}
 	batch := d.waiting[:n:n]
@@ -89,16 +96,111 @@ func (b *Broker) landed() {
 
 // fly sends a batch, and waits for what becomes of it.
 func (b *Broker) fly(ctx context.Context, batch []*parcel) {
-	keys := make([]string, 0, 2*len(batch))
-	args := append(make([]string, 0, 6+6*len(batch)), newToken(), b.limits[0], b.limits[1], b.limits[2], b.limits[3], b.publishCommand())
-	for _, p := range batch {
-		keys = append(keys, p.keys[:]...)
-		args = append(args, p.args[:]...)
+	bundles := bundle(batch)
+	keys := make([]string, 0, 2*len(bundles))
+	args := append(make([]string, 0, 6+6*len(bundles)+5*len(batch)),
+		newToken(), b.limits[0], b.limits[1], b.limits[2], b.limits[3], b.publishCommand())
+	for i, known := range b.known(bundles) {
+		channel := bundles[i][0].channel
+		keys = append(keys, orderKey(channel), logKey(channel))
+		args = append(args, known.epoch, strconv.FormatUint(known.seq, 10), channel)
+		args = appendBundle(args, bundles[i])
 	}
-	reply, err := b.run(ctx, false, 3*len(batch), publishScript, keys, args)
-	for i, p := range batch {
-		if p.err = err; err == nil {
-			p.reply = reply[3*i : 3*i+3]
+	reply, err := b.run(ctx, false, len(bundles), publishScript, keys, args)
+	for i, bundle := range bundles {
+		at, err := wschannels.Position{}, err
+		if err == nil {
+			at, err = placeBefore(ctx, &reply[i])
+		}
+		for _, p := range bundle {
+			at.Seq++
+			p.at, p.err = at, err
 		}
 	}
+}
+
+// bundle sorts a batch by channels. What goes to one channel stays in its order.
+func bundle(batch []*parcel) [][]*parcel {
+	if !slices.ContainsFunc(batch, func(p *parcel) bool { return p.channel != batch[0].channel }) {
+		return [][]*parcel{batch}
+	}
+	batch = slices.Clone(batch)
+	slices.SortStableFunc(batch, func(p, q *parcel) int { return strings.Compare(p.channel, q.channel) })
+	bundles := make([][]*parcel, 0, len(batch))
+	for len(batch) > 0 {
+		n := 1
+		for n < len(batch) && batch[n].channel == batch[0].channel {
+			n++
+		}
+		bundles, batch = append(bundles, batch[:n:n]), batch[n:]
+	}
+	return bundles
+}
+
+// known returns what has been seen of each bundle's order.
+func (b *Broker) known(bundles [][]*parcel) []seen {
+	all := make([]seen, len(bundles))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i, bundle := range bundles {
+		if t := b.topics[bundle[0].channel]; t != nil {
+			all[i] = t.seen
+		}
+	}
+	return all
+}
+
+// appendBundle appends the arguments of the script that say what is published to a group.
+func appendBundle(args []string, bundle []*parcel) []string {
+	data := bundle[0].data
+	if len(bundle) > 1 {
+		data = nil
+		for _, p := range bundle {
+			data = append(data, p.data...)
+		}
+	}
+	args = append(args, strconv.Itoa(len(bundle)), rueidis.BinaryString(data), "")
+	saved, count, end := len(args)-1, 0, 0
+	for i, p := range bundle {
+		end += len(p.data)
+		if p.cost > 0 {
+			count++
+			args = append(args, strconv.Itoa(i+1), strconv.Itoa(end-len(p.data)+itemHead+1), strconv.Itoa(end),
+				strconv.Itoa(p.cost), strconv.FormatInt(p.created, 10))
+		}
+	}
+	args[saved] = strconv.Itoa(count)
+	return args
+}
+
+// placeBefore reads what the script returned of a group.
+func placeBefore(ctx context.Context, m *rueidis.RedisMessage) (at wschannels.Position, err error) {
+	s, err := m.ToString()
+	if err != nil {
+		return at, failure(ctx, false, err)
+	}
+	epoch, digits, _ := strings.Cut(s, " ")
+	if at.Seq, err = strconv.ParseUint(digits, 10, 64); err != nil {
+		return at, errReply
+	}
+	at.Epoch = epoch
+	return at, nil
+}
+
+// itemHead is the length of what is before a publication's own form: '1' if it is saved, else
+// '0', and the length of that form, 4 bytes, big-endian.
+const itemHead = 1 + 4
+
+// appendPublication appends p as it is sent: together with others of its group.
+func appendPublication(b []byte, p *wschannels.Publication, saved bool) ([]byte, error) {
+	head := len(b)
+	b = append(b, '0', 0, 0, 0, 0)
+	if saved {
+		b[head] = '1'
+	}
+	b, err := p.AppendBinary(b)
+	if err == nil {
+		binary.BigEndian.PutUint32(b[head+1:], uint32(len(b)-head-itemHead))
+	}
+	return b, err
 }

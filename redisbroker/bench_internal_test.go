@@ -20,7 +20,8 @@ func (*deaf) Failed(error)                            {}
 
 // BenchmarkDecode is what the connection's goroutine does beside reading.
 func BenchmarkDecode(b *testing.B) {
-	data, err := (&wschannels.Publication{Message: wschannels.Message{ID: uuid.New(), Created: time.Now(), Data: []byte(strings.Repeat("x", 256))}}).MarshalBinary()
+	p := &wschannels.Publication{Message: wschannels.Message{ID: uuid.New(), Created: time.Now(), Data: []byte(strings.Repeat("x", 256))}}
+	data, err := appendPublication(nil, p, true)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -29,7 +30,7 @@ func BenchmarkDecode(b *testing.B) {
 	t := &topic{kind: ofGroup, name: "a", link: l, members: []*member{{who: &d}}}
 	t.list()
 	l.b.topics["c"] = t
-	m := rueidis.PubSubMessage{Channel: "c", Message: "p0123456789abcdef11 " + string(data)}
+	m := rueidis.PubSubMessage{Channel: "c", Message: "p0123456789abcdef 0 " + string(data)}
 	b.ReportAllocs()
 	for b.Loop() {
 		t.seen.seq = 0

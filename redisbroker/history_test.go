@@ -211,3 +211,32 @@ func TestAGroupsOrderIsForgottenLongAfterItsLastUse(t *testing.T) {
 	}
 	wantTexts(t, history(t, b, "subscribed", nil), "1:1", "2:2")
 }
+
+func TestAGroupThatCannotBePublishedToFailsAlone(t *testing.T) {
+	s := redistest.Start(t)
+	b := open(t, s.URL(), nil)
+	s.CLI("RPUSH", "wschannels:{g.foreign}order", "what no broker wrote")
+	var r recorder
+	subscribe(t, b, &r, "a", "foreign")
+	const each, publishers = 50, 16 // some go together
+	var wg sync.WaitGroup
+	for i := range publishers {
+		wg.Go(func() {
+			for range each {
+				if i%2 == 0 {
+					publish(t, b, saved("a", "x"))
+				} else if err := b.Publish(within(t, redistest.Patience), saved("foreign", "x")); err == nil || is(err, wschannels.ErrUnknownOutcome) {
+					t.Errorf("published to the other: %v, and nothing was done", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	until(t, "delivery", func() bool { return slices.Equal(r.seqs("a"), upTo(each*publishers/2)) })
+	if got := len(history(t, b, "a", nil).Messages); got != each*publishers/2 {
+		t.Errorf("%d are in the history", got)
+	}
+	if r.count("foreign", "seq") > 0 {
+		t.Error("the other group's subscribers got something")
+	}
+}

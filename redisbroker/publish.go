@@ -2,6 +2,8 @@ package redisbroker
 
 import (
 	"context"
+	"encoding/binary"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -11,48 +13,38 @@ import (
 	"github.com/wschannels/wschannels"
 )
 
+// sizeOf is at least how long p is as it is sent, but for a few bytes.
+func sizeOf(p *wschannels.Publication) int { return 48 + 16*len(p.Except) + len(p.Data) }
+
 // costOf is what a message counts in a history beside its payload; see HistoryLimits.Bytes.
 const costOf = 128
 
 // Publish is [wschannels.Broker]'s. One script gives the place, saves and publishes, so that
 // all of that happens or nothing does.
 func (b *Broker) Publish(ctx context.Context, p *wschannels.Publication) error {
-	channel := b.channel(ofGroup, p.Group)
 	created := p.Created
 	if created.IsZero() {
 		created = time.Now()
 	}
 	out := wschannels.Publication{Message: p.Message, Save: p.Save, Except: p.Except}
 	out.Created = created
-	data, err := out.MarshalBinary()
+	parcel := &parcel{channel: b.channel(ofGroup, p.Group), created: created.UnixMilli()}
+	if cost := len(p.Data) + costOf; p.Save && cost <= b.opts.History.Bytes {
+		parcel.cost = cost
+	}
+	var err error
+	parcel.data, err = appendPublication(make([]byte, 0, sizeOf(p)), &out, parcel.cost > 0)
 	if err != nil {
 		return err
 	}
-	cost := 0
-	if p.Save {
-		cost = len(p.Data) + costOf
-	}
-	known, err := b.enter(ctx, channel)
-	if err != nil {
+	if _, err := b.enter(ctx, parcel.channel); err != nil {
 		return err
 	}
 	defer b.leave()
-	parcel := &parcel{keys: [2]string{channel + "order", channel + "log"}, args: [6]string{known.epoch,
-		strconv.FormatUint(known.seq, 10), rueidis.BinaryString(data), strconv.Itoa(cost),
-		strconv.FormatInt(created.UnixMilli(), 10), channel}}
 	if err := b.post(ctx, parcel); err != nil {
 		return err
 	}
-	reply := parcel.reply
-	at, err := position(reply)
-	if err != nil {
-		return err
-	}
-	saved, err := reply[2].AsInt64()
-	if err != nil {
-		return err
-	}
-	p.Epoch, p.Seq, p.Saved = at.Epoch, at.Seq, saved == 1
+	p.Epoch, p.Seq, p.Saved = parcel.at.Epoch, parcel.at.Seq, parcel.cost > 0
 	return nil
 }
 
@@ -88,22 +80,39 @@ func position(reply []rueidis.RedisMessage) (at wschannels.Position, err error) 
 // epochLen is the length of what newToken returns.
 const epochLen = 16
 
-// readPublication reads what the script published: 'p', the epoch, whether it is saved, the
-// seq, a space, and the publication's own form.
-func readPublication(p *wschannels.Publication, s string) error {
-	if len(s) < 1+epochLen+1 {
-		return errGarbage
+// A push is what the script published: 'p', the epoch, a space, the Seq before the first
+// publication, a space, and the publications, as appendPublication wrote them.
+type push struct {
+	epoch string
+	seq   uint64 // of the last publication that was read
+	rest  []byte
+}
+
+func readPush(s string) (push, bool) {
+	if len(s) < 1+epochLen+1 || s[1+epochLen] != ' ' || !isToken(s[1:1+epochLen]) {
+		return push{}, false
 	}
-	epoch, saved := s[1:1+epochLen], s[1+epochLen]
-	digits, data, ok := strings.Cut(s[1+epochLen+1:], " ")
+	digits, items, ok := strings.Cut(s[1+epochLen+1:], " ")
 	seq, err := strconv.ParseUint(digits, 10, 64)
-	if !ok || err != nil || seq == 0 || saved != '0' && saved != '1' || !isToken(epoch) {
+	return push{s[1 : 1+epochLen], seq, []byte(items)}, ok && err == nil && items != ""
+}
+
+// next reads one publication into p, all but its Group.
+func (m *push) next(p *wschannels.Publication) error {
+	if len(m.rest) < itemHead {
 		return errGarbage
 	}
-	if err := p.UnmarshalBinary([]byte(data)); err != nil {
+	saved, size := m.rest[0], uint64(binary.BigEndian.Uint32(m.rest[1:]))
+	data := m.rest[itemHead:]
+	if saved != '0' && saved != '1' || size > uint64(len(data)) || m.seq == math.MaxUint64 {
+		return errGarbage
+	}
+	if err := p.UnmarshalBinary(data[:size:size]); err != nil {
 		return err
 	}
-	p.Epoch, p.Seq, p.Saved = strings.Clone(epoch), seq, saved == '1'
+	m.seq++
+	m.rest = data[size:]
+	p.Epoch, p.Seq, p.Saved = m.epoch, m.seq, saved == '1'
 	return nil
 }
 

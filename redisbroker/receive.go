@@ -3,6 +3,7 @@ package redisbroker
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -73,7 +74,7 @@ func (l *link) receive(m rueidis.PubSubMessage) {
 	}
 	switch m.Message[0] {
 	case 'p':
-		l.publication(m)
+		l.publications(m)
 	case 'e':
 		l.appeared(m)
 	case 'q':
@@ -85,34 +86,47 @@ func (l *link) receive(m rueidis.PubSubMessage) {
 	}
 }
 
-// publication hands a group message on.
-func (l *link) publication(m rueidis.PubSubMessage) {
-	p := new(wschannels.Publication)
-	if err := readPublication(p, m.Message); err != nil {
+// publications hands group messages on, one after the other.
+func (l *link) publications(m rueidis.PubSubMessage) {
+	push, ok := readPush(m.Message)
+	if !ok {
 		l.garbage(m.Channel)
 		return
 	}
-	l.b.mu.Lock()
-	t := l.b.topics[m.Channel]
-	if t == nil {
-		l.b.mu.Unlock()
-		return // nobody is subscribed any more
-	}
-	// Nothing comes twice in Redis's own order: the engine has lost the end of this one.
-	// Whoever hears that it was interrupted asks for the position, and with what has been
-	// seen, that starts a new order.
-	back := p.Epoch == t.seen.epoch && p.Seq <= t.seen.seq
-	if !back {
-		t.seen = seen{p.Epoch, p.Seq}
-	}
-	p.Group = t.name
-	subs := t.subs
-	l.b.mu.Unlock()
-	for _, s := range subs {
-		if back {
-			s.Interrupted(p.Group)
+	p := new(wschannels.Publication) // one after the other: it is read only until Deliver returns
+	for len(push.rest) > 0 {
+		*p = wschannels.Publication{}
+		if err := push.next(p); err != nil {
+			l.garbage(m.Channel)
+			return
 		}
-		s.Deliver(p)
+		l.b.mu.Lock()
+		t := l.b.topics[m.Channel]
+		if t == nil {
+			l.b.mu.Unlock()
+			return // nobody is subscribed any more
+		}
+		if t.seen.epoch == p.Epoch {
+			p.Epoch = t.seen.epoch
+		} else {
+			p.Epoch = strings.Clone(p.Epoch) // or it would keep all that was received
+		}
+		// Nothing comes twice in Redis's own order: the engine has lost the end of this one.
+		// Whoever hears that it was interrupted asks for the position, and with what has been
+		// seen, that starts a new order.
+		back := p.Epoch == t.seen.epoch && p.Seq <= t.seen.seq
+		if !back {
+			t.seen = seen{p.Epoch, p.Seq}
+		}
+		p.Group = t.name
+		subs := t.subs
+		l.b.mu.Unlock()
+		for _, s := range subs {
+			if back {
+				s.Interrupted(p.Group)
+			}
+			s.Deliver(p)
+		}
 	}
 }
 

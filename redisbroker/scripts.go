@@ -2,10 +2,11 @@ package redisbroker
 
 import (
 	"context"
-	"crypto/rand"
 	_ "embed"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"math/rand/v2"
 	"strconv"
 	"time"
 
@@ -26,20 +27,23 @@ var (
 	//go:embed lua/flush.lua
 	flushLua string
 
-	publishScript  = rueidis.NewLuaScript(publishLua)
+	publishScript  = rueidis.NewLuaScript(groupLua + publishLua)
 	historyScript  = rueidis.NewLuaScript(groupLua + historyLua)
 	positionScript = rueidis.NewLuaScript(groupLua + positionLua)
 	flushScript    = rueidis.NewLuaScript(groupLua + flushLua)
 )
 
-// groupArgs are the keys and the arguments that all scripts about a group start with; known
-// is what has been seen of its order.
+// groupArgs are the keys and the arguments that scripts about one group start with; known is
+// what has been seen of its order.
 func (b *Broker) groupArgs(channel string, known seen, more ...string) (keys, args []string) {
 	args = make([]string, 0, 7+len(more))
 	args = append(args, newToken(), b.limits[0], b.limits[1], b.limits[2], b.limits[3],
 		known.epoch, strconv.FormatUint(known.seq, 10))
-	return []string{channel + "order", channel + "log"}, append(args, more...)
+	return []string{orderKey(channel), logKey(channel)}, append(args, more...)
 }
+
+func orderKey(channel string) string { return channel + "order" }
+func logKey(channel string) string   { return channel + "log" }
 
 // run runs a script, and returns its reply of at least n parts. The caller has entered.
 func (b *Broker) run(ctx context.Context, read bool, n int, script *rueidis.Lua, keys, args []string) ([]rueidis.RedisMessage, error) {
@@ -55,9 +59,10 @@ func (b *Broker) run(ctx context.Context, read bool, n int, script *rueidis.Lua,
 
 var errReply = errors.New("redisbroker: a script's reply is none of its own")
 
+// newToken returns a name that nobody else has.
 func newToken() string {
 	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails
+	binary.BigEndian.PutUint64(b[:], rand.Uint64())
 	return hex.EncodeToString(b[:])
 }
 

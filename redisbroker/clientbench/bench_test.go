@@ -122,8 +122,8 @@ func script(tb testing.TB) string {
 
 func arguments(channel string) (keys, args []string) {
 	data := strings.Repeat("x", 256)
-	return []string{channel + "order", channel + "log"}, []string{"0123456789abcdef", "1048576", "0", "0", "86400000", "", "0",
-		data, "384", "1700000000000", "PUBLISH", channel}
+	return []string{channel + "order", channel + "log"}, []string{"0123456789abcdef", "1048576", "0", "0", "86400000", "PUBLISH",
+		"", "0", channel, "1", data, "1", "1", "1", "256", "384", "1700000000000"}
 }
 
 func BenchmarkPublish(b *testing.B) {

@@ -1,4 +1,6 @@
-redis.call('DEL', log)
-bytes, lost, len = 0, saved, 0
-keep()
-return {epoch, int(seq)}
+-- ARGV, from 6 on: an epoch and a seq that somebody has seen. KEYS: the group's order and log.
+local g = open(KEYS[1], KEYS[2], ARGV[6], ARGV[7])
+redis.call('DEL', g.log)
+g.base = g.total
+keep(g)
+return {g.epoch, int(g.seq)}

@@ -1,8 +1,12 @@
 #!lua
--- What all scripts about a group start with. ARGV: 1 an epoch, should it need one; 2 to 4 the
--- history's limits: bytes, messages, milliseconds; 5 how long it is retained, in milliseconds;
--- 6 and 7 an epoch and a seq that somebody has seen.
-local order, log = KEYS[1], KEYS[2]
+-- What all scripts about groups start with. ARGV: 1 an epoch, should a group need one; 2 to 4
+-- the history's limits: bytes, messages, milliseconds; 5 how long a group is retained, in
+-- milliseconds.
+--
+-- A group's order is 'epoch seq saved total base': the last Seq; the last that was saved; what
+-- all that was ever saved costs; and that of which it is known that the log has it no more. An
+-- entry of the log has the ID 'seq-cost', and the fields m, 'saved total created': the first two
+-- as they were before it, and when it was created, in milliseconds; and p, the publication.
 local maxbytes, maxlen, ttl = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = 0
 if ttl > 0 then
@@ -12,35 +16,47 @@ end
 
 local function int(n) return string.format('%.0f', n) end
 
-local m = redis.call('HMGET', order, 'epoch', 'seq', 'saved', 'lost', 'bytes')
-local epoch, seq = m[1], tonumber(m[2] or 0)
-local saved, lost, bytes = tonumber(m[3] or 0), tonumber(m[4] or 0), tonumber(m[5] or 0)
-local len = redis.call('XLEN', log)
-
-if not epoch or epoch == ARGV[6] and seq < tonumber(ARGV[7]) then
-	-- There is no order, or only an older state of it: the engine lost what came since.
-	epoch, seq, saved, lost, bytes, len = ARGV[1], 0, 0, 0, 0, 0
-	redis.call('DEL', log)
-elseif len == 0 then -- perhaps because the log has expired, or the engine let it go
-	lost, bytes = saved, 0
+-- open reads a group. epoch and seq are what somebody has seen of its order.
+local function open(order, log, epoch, seq)
+	local g = {order = order, log = log}
+	local state = redis.call('GET', order)
+	if state then
+		local e, s, saved, total, base = string.match(state, '^(%S+) (%d+) (%d+) (%d+) (%d+)$')
+		g.epoch, g.seq, g.saved, g.total, g.base = e, tonumber(s), tonumber(saved), tonumber(total), tonumber(base)
+	end
+	if not g.epoch or g.epoch == epoch and g.seq < tonumber(seq) then
+		-- There is no order, or only an older state of it: the engine lost what came since.
+		g.epoch, g.seq, g.saved, g.total, g.base = ARGV[1], 0, 0, 0, 0
+		redis.call('DEL', log)
+	end
+	return g
 end
 
--- fit removes the oldest until count more messages that cost that much fit.
-local function fit(count, cost)
-	while len > 0 do
-		local room = bytes + cost <= maxbytes and (maxlen == 0 or len + count <= maxlen)
-		if room and ttl == 0 then return end
-		local e = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
-		if room and tonumber(e[2][2]) + ttl > now then return end
-		redis.call('XDEL', log, e[1])
-		local s, c = string.match(e[1], '^(%d+)-(%d+)$')
-		len, bytes, lost = len - 1, bytes - tonumber(c), math.max(lost, tonumber(s))
+-- oldest returns the ID of the log's oldest entry, what was saved last before it, and when it
+-- was created; nothing if there is none.
+local function oldest(g)
+	local e = redis.call('XRANGE', g.log, '-', '+', 'COUNT', 1)[1]
+	if not e then
+		g.base = g.total -- it is empty; perhaps it has expired, or the engine let it go
+		return
+	end
+	local saved, total, created = string.match(e[2][2], '^(%d+) (%d+) (%-?%d+)$')
+	g.base = tonumber(total)
+	return e[1], saved, tonumber(created)
+end
+
+-- fit removes the oldest until a message of that cost fits, but for maxlen.
+local function fit(g, cost)
+	while ttl > 0 or g.total + cost - g.base > maxbytes do
+		local id, _, created = oldest(g)
+		if not id or g.total + cost - g.base <= maxbytes and (ttl == 0 or created + ttl > now) then return end
+		redis.call('XDEL', g.log, id)
+		g.base = g.base + tonumber(string.match(id, '%d+$'))
 	end
 end
 
--- keep writes what has changed.
-local function keep()
-	redis.call('HSET', order, 'epoch', epoch, 'seq', int(seq), 'saved', int(saved), 'lost', int(lost), 'bytes', int(bytes))
-	redis.call('PEXPIRE', order, ARGV[5])
-	if ttl == 0 and len > 0 then redis.call('PEXPIRE', log, ARGV[5]) end
+-- keep writes what open read.
+local function keep(g)
+	redis.call('SET', g.order, table.concat({g.epoch, int(g.seq), int(g.saved), int(g.total), int(g.base)}, ' '), 'PX', ARGV[5])
+	if ttl == 0 and g.total > g.base then redis.call('PEXPIRE', g.log, ARGV[5]) end
 end

@@ -131,7 +131,7 @@ func (s *stream) merge(page HistoryPage, after Position, behind bool, lost Posit
 			s.leap(s.take())
 		}
 		s.renew(end.Epoch)
-	case end.Seq < after.Seq:
+	case end.Epoch == after.Epoch && end.Seq < after.Seq:
 		s.goBack(end)
 	}
 	var due uint64

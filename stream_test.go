@@ -436,6 +436,27 @@ func TestAnEngineThatWentBackIsFollowed(t *testing.T) {
 	})
 }
 
+// What a page has of a new order is not compared with what there was of the one before.
+func TestALatePageOfANewOrderBringsNothingTwice(t *testing.T) {
+	var gate chan struct{}
+	runScriptWith(t, func(s *script, o *wschannels.Options) {
+		gate = make(chan struct{})
+		o.Broker = &latePage{scriptBroker: s.scriptBroker, gate: gate}
+	}, func(s *script) {
+		s.hear("a", 1, 2, 3, 4, 5)
+		s.publish("b", 1, 1)
+		s.to.Interrupted("g")
+		synctest.Wait() // the page has b1
+		s.publish("b", 3, 2, 3)
+		s.hear("b", 1, 2)
+		close(gate)
+		synctest.Wait()
+		s.hear("b", 3)
+		s.want("the member", "a1", "a2", "a3", "a4", "a5", "b1", "b2", "b3")
+		s.wantLost(lost("a", 0, 0, 0, wschannels.ErrNewOrder))
+	})
+}
+
 // The last member has left: nobody asks any more, and who joins begins anew.
 func TestARoomThatIsLeftStopsFilling(t *testing.T) {
 	runScript(t, func(s *script) {

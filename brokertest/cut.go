@@ -76,6 +76,9 @@ func testCut(t *testing.T, s *suite) {
 func testDeaf(t *testing.T, s *suite) {
 	need(t, "Node", s.apart())
 	need(t, "Deaf", s.f.Deaf != nil)
+	if testing.Short() {
+		t.Skip("it takes as long as the broker takes to notice")
+	}
 	s.testBroken(t, s.f.Deaf, comeback+cmp.Or(s.f.DeafFor, 10*time.Second))
 }
 

@@ -11,7 +11,8 @@ import (
 // a prefix of its own. Its history is at least that of the zero [wschannels.HistoryLimits].
 // newBroker has t.Cleanup close it.
 //
-// Each promise is a subtest; those that need time take it from the clock, with patience. What
+// Each promise is a subtest; those that need time take it from the clock, with patience. With
+// -short, the one that takes longest, a connection that carries nothing more, is skipped. What
 // Run starts has ended when it returns.
 func Run(t *testing.T, newBroker func(t *testing.T) wschannels.Broker, f Features) {
 	if (f.Stop == nil) != (f.Start == nil) {

@@ -3,6 +3,7 @@ package redisbroker
 import (
 	"context"
 	"encoding/binary"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -179,12 +180,23 @@ func placeBefore(ctx context.Context, m *rueidis.RedisMessage) (at wschannels.Po
 	if err != nil {
 		return at, failure(ctx, false, err)
 	}
-	epoch, digits, _ := strings.Cut(s, " ")
-	if at.Seq, err = strconv.ParseUint(digits, 10, 64); err != nil {
+	at, rest, ok := readPlace(s)
+	if !ok || rest != "" {
 		return at, errReply
 	}
-	at.Epoch = epoch
 	return at, nil
+}
+
+// readPlace reads a place as the script writes it, and returns what is behind it.
+func readPlace(s string) (at wschannels.Position, rest string, ok bool) {
+	if len(s) < epochLen+8 || !isToken(s[:epochLen]) {
+		return at, "", false
+	}
+	var b [8]byte
+	copy(b[:], s[epochLen:])
+	seq := math.Float64frombits(binary.BigEndian.Uint64(b[:]))
+	at = wschannels.Position{Epoch: s[:epochLen], Seq: uint64(seq)}
+	return at, s[epochLen+8:], seq >= 0 && seq < 1<<53 && seq == math.Trunc(seq)
 }
 
 // itemHead is the length of what is before a publication's own form: '1' if it is saved, else

@@ -30,7 +30,7 @@ func BenchmarkDecode(b *testing.B) {
 	t := &topic{kind: ofGroup, name: "a", link: l, members: []*member{{who: &d}}}
 	t.list()
 	l.b.topics["c"] = t
-	m := rueidis.PubSubMessage{Channel: "c", Message: "p0123456789abcdef 0 " + string(data)}
+	m := rueidis.PubSubMessage{Channel: "c", Message: "p0123456789abcdef\x00\x00\x00\x00\x00\x00\x00\x00" + string(data)}
 	b.ReportAllocs()
 	for b.Loop() {
 		t.seen.seq = 0

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -150,20 +149,17 @@ func (l *link) connect(ctx context.Context) (conn rueidis.DedicatedClient, ended
 }
 
 // refresh has the client notice which of its connections for calls an outage has ended. It
-// may not look at one before it is used, and the call that uses it is lost.
+// may not look at one before it is used, and the call that uses it is lost. One call after the
+// other: a connection that has ever had two at a time takes longer for each from then on.
 func (l *link) refresh(ctx context.Context) {
 	const enough = 32 // of calls that go by one of 4 connections, at random, to reach them all
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	cmds := make([]rueidis.Completed, 0, enough)
 	for range enough {
-		cmds = append(cmds, l.b.client.B().Exists().Key(l.probe).Build())
+		one, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+		l.b.client.Do(one, l.b.client.B().Exists().Key(l.probe).Build())
+		cancel()
 	}
-	var wg sync.WaitGroup
-	for _, cmd := range cmds {
-		wg.Go(func() { l.b.client.Do(ctx, cmd) })
-	}
-	wg.Wait()
 }
 
 // serve keeps the subscriptions of conn as they are wanted, until it ends or ctx does.

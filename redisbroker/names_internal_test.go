@@ -32,7 +32,7 @@ func FuzzNames(f *testing.F) {
 }
 
 func FuzzReceive(f *testing.F) {
-	for _, s := range []string{"", "p", "e", "q", "a", "x", "p0123456789abcdef 0 ", "p0123456789abcdef 0 1\x00\x00\x00\x1c\x01\x01" + strings.Repeat("x", 24) + "\x00x", "q0123456789abcdef1 x", "a1 x"} {
+	for _, s := range []string{"", "p", "e", "q", "a", "x", "p0123456789abcdef\x00\x00\x00\x00\x00\x00\x00\x00", "p0123456789abcdef\x00\x00\x00\x00\x00\x00\x00\x001\x00\x00\x00\x1c\x01\x01" + strings.Repeat("x", 24) + "\x00x", "q0123456789abcdef1 x", "a1 x"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

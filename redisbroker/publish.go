@@ -3,9 +3,6 @@ package redisbroker
 import (
 	"context"
 	"encoding/binary"
-	"math"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -80,21 +77,16 @@ func position(reply []rueidis.RedisMessage) (at wschannels.Position, err error) 
 // epochLen is the length of what newToken returns.
 const epochLen = 16
 
-// A push is what the script published: 'p', the epoch, a space, the Seq before the first
-// publication, a space, and the publications, as appendPublication wrote them.
+// A push is what the script published: 'p', the place before the first publication, and the
+// publications, as appendPublication wrote them.
 type push struct {
-	epoch string
-	seq   uint64 // of the last publication that was read
-	rest  []byte
+	at   wschannels.Position // of the last publication that was read
+	rest []byte
 }
 
 func readPush(s string) (push, bool) {
-	if len(s) < 1+epochLen+1 || s[1+epochLen] != ' ' || !isToken(s[1:1+epochLen]) {
-		return push{}, false
-	}
-	digits, items, ok := strings.Cut(s[1+epochLen+1:], " ")
-	seq, err := strconv.ParseUint(digits, 10, 64)
-	return push{s[1 : 1+epochLen], seq, []byte(items)}, ok && err == nil && items != ""
+	at, items, ok := readPlace(s[1:])
+	return push{at, []byte(items)}, ok && items != ""
 }
 
 // next reads one publication into p, all but its Group.
@@ -104,18 +96,23 @@ func (m *push) next(p *wschannels.Publication) error {
 	}
 	saved, size := m.rest[0], uint64(binary.BigEndian.Uint32(m.rest[1:]))
 	data := m.rest[itemHead:]
-	if saved != '0' && saved != '1' || size > uint64(len(data)) || m.seq == math.MaxUint64 {
+	if saved != '0' && saved != '1' || size > uint64(len(data)) {
 		return errGarbage
 	}
 	if err := p.UnmarshalBinary(data[:size:size]); err != nil {
 		return err
 	}
-	m.seq++
+	m.at.Seq++
 	m.rest = data[size:]
-	p.Epoch, p.Seq, p.Saved = m.epoch, m.seq, saved == '1'
+	p.Epoch, p.Seq, p.Saved = m.at.Epoch, m.at.Seq, saved == '1'
 	return nil
 }
 
 func isToken(s string) bool {
-	return len(s) == epochLen && strings.Trim(s, "0123456789abcdef") == ""
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return len(s) == epochLen
 }

@@ -3,10 +3,11 @@
 -- the history's limits: bytes, messages, milliseconds; 5 how long a group is retained, in
 -- milliseconds.
 --
--- A group's order is 'epoch seq saved total base': the last Seq; the last that was saved; what
--- all that was ever saved costs; and that of which it is known that the log has it no more. An
--- entry of the log has the ID 'seq-cost', and the fields m, 'saved total created': the first two
--- as they were before it, and when it was created, in milliseconds; and p, the publication.
+-- A group's order is its epoch, and 4 numbers: the last Seq; the last that was saved; what all
+-- that was ever saved costs; and that of which it is known that the log has it no more. An entry
+-- of the log has the ID 'seq-cost', and the fields m, 3 numbers, the second and third of those as
+-- they were before it, and when it was created, in milliseconds; and p, the publication. Numbers
+-- are doubles, big-endian: to write and read them as text would be most of what scripts do.
 local maxbytes, maxlen, ttl = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = 0
 if ttl > 0 then
@@ -21,8 +22,7 @@ local function open(order, log, epoch, seq)
 	local g = {order = order, log = log}
 	local state = redis.call('GET', order)
 	if state then
-		local e, s, saved, total, base = string.match(state, '^(%S+) (%d+) (%d+) (%d+) (%d+)$')
-		g.epoch, g.seq, g.saved, g.total, g.base = e, tonumber(s), tonumber(saved), tonumber(total), tonumber(base)
+		g.epoch, g.seq, g.saved, g.total, g.base = struct.unpack('>c16dddd', state)
 	end
 	if not g.epoch or g.epoch == epoch and g.seq < tonumber(seq) then
 		-- There is no order, or only an older state of it: the engine lost what came since.
@@ -40,9 +40,9 @@ local function oldest(g)
 		g.base = g.total -- it is empty; perhaps it has expired, or the engine let it go
 		return
 	end
-	local saved, total, created = string.match(e[2][2], '^(%d+) (%d+) (%-?%d+)$')
-	g.base = tonumber(total)
-	return e[1], saved, tonumber(created)
+	local saved, total, created = struct.unpack('>ddd', e[2][2])
+	g.base = total
+	return e[1], saved, created
 end
 
 -- fit removes the oldest until a message of that cost fits, but for maxlen.
@@ -57,6 +57,6 @@ end
 
 -- keep writes what open read.
 local function keep(g)
-	redis.call('SET', g.order, table.concat({g.epoch, int(g.seq), int(g.saved), int(g.total), int(g.base)}, ' '), 'PX', ARGV[5])
+	redis.call('SET', g.order, struct.pack('>c16dddd', g.epoch, g.seq, g.saved, g.total, g.base), 'PX', ARGV[5])
 	if ttl == 0 and g.total > g.base then redis.call('PEXPIRE', g.log, ARGV[5]) end
 end

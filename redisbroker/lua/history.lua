@@ -13,4 +13,4 @@ if last > 0 then
 else
 	entries = redis.call('XRANGE', g.log, from, '+')
 end
-return {g.epoch, int(g.seq), lost or int(g.saved), entries}
+return {g.epoch, int(g.seq), int(lost or g.saved), entries}

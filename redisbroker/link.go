@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -83,12 +84,14 @@ func (l *link) wake() {
 // run keeps l connected until ctx ends.
 func (l *link) run(ctx context.Context) {
 	for backoff := time.Duration(0); ; {
-		conn, ended, err := l.connect(ctx)
+		var hears gate
+		conn, ended, err := l.connect(ctx, &hears)
 		if err == nil {
 			backoff = 0
 			err = l.serve(ctx, conn, ended)
 			conn.Close()
-			<-ended // nothing more is being delivered
+			<-ended
+			hears.close()
 			l.lost(ctx, err)
 		} else {
 			l.fail(err)
@@ -109,9 +112,33 @@ func (l *link) run(ctx context.Context) {
 	}
 }
 
-// connect makes a connection on which the probe's channel is subscribed to. ended gets a
-// value when the connection has ended, and nothing more comes from it.
-func (l *link) connect(ctx context.Context) (conn rueidis.DedicatedClient, ended <-chan error, err error) {
+// A gate is what a connection is heard through. The client may say that one has ended while
+// its goroutine still hands over a message: the next connection's must not come meanwhile.
+type gate struct {
+	mu     sync.Mutex // held while something passes
+	closed bool
+}
+
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+}
+
+// through returns f, which does nothing once g is closed.
+func through[T any](g *gate, f func(T)) func(T) {
+	return func(v T) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if !g.closed {
+			f(v)
+		}
+	}
+}
+
+// connect makes a connection on which the probe's channel is subscribed to, heard through
+// hears. ended gets a value when the connection has ended.
+func (l *link) connect(ctx context.Context, hears *gate) (conn rueidis.DedicatedClient, ended <-chan error, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, attemptTime, errors.New("no connection in time"))
 	defer cancel()
 	made := make(chan rueidis.DedicatedClient)
@@ -138,10 +165,11 @@ func (l *link) connect(ctx context.Context) (conn rueidis.DedicatedClient, ended
 	case <-ctx.Done():
 		return nil, nil, context.Cause(ctx)
 	}
-	ended = conn.SetPubSubHooks(rueidis.PubSubHooks{OnMessage: l.receive, OnSubscription: l.subscription})
+	ended = conn.SetPubSubHooks(rueidis.PubSubHooks{OnMessage: through(hears, l.receive), OnSubscription: through(hears, l.subscription)})
 	if err := conn.Do(ctx, l.subscribe(conn, l.probe)).Error(); err != nil {
 		conn.Close()
 		<-ended
+		hears.close()
 		return nil, nil, err
 	}
 	l.refresh(ctx)

@@ -78,6 +78,9 @@ func TestAHistoryIsNeverLongerThanItsLen(t *testing.T) {
 	for i := range 5 {
 		publish(t, b, saved("a", fmt.Sprint(i)))
 	}
+	if n := s.CLI("XLEN", "wschannels:{g.a}log"); n != "2" { // before anybody looks
+		t.Errorf("redis has %s", n)
+	}
 	wantTexts(t, history(t, b, "a", nil), "4:3", "5:4")
 }
 

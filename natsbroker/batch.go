@@ -1,6 +1,7 @@
 package natsbroker
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -17,6 +18,7 @@ import (
 //	flags     1 byte; batchSaved: its publications are in the history
 //	epoch     8 bytes
 //	id        8 bytes, of its own
+//	node      8 bytes, who published it
 //	first     uvarint, the Seq of its first publication
 //	floor     uvarint: what is saved up to this Seq has been flushed
 //	saved     uvarint, the Seq of the last saved publication before this batch
@@ -41,11 +43,13 @@ type tail struct {
 	at      uint64 // the stream's sequence of that batch; 0: there is none
 	epoch   [8]byte
 	id      [8]byte
-	seq     uint64 // of the last publication
-	floor   uint64 // history at or before it has been flushed
-	saved   uint64 // Seq of the last saved publication
-	savedAt uint64 // the stream's sequence of its batch
-	bytes   uint64 // what has been saved since the epoch began counts
+	node    [8]byte // that published it
+	run     uint64  // if this node: what follows this sequence is this node's alone; 0: unknown
+	seq     uint64  // of the last publication
+	floor   uint64  // history at or before it has been flushed
+	saved   uint64  // Seq of the last saved publication
+	savedAt uint64  // the stream's sequence of its batch
+	bytes   uint64  // what has been saved since the epoch began counts
 	when    time.Time
 }
 
@@ -54,6 +58,10 @@ func (t *tail) name() string { return hex.EncodeToString(t.epoch[:]) }
 func (t *tail) position() wschannels.Position {
 	return wschannels.Position{Epoch: t.name(), Seq: t.seq}
 }
+
+// since returns the stream's sequence of a batch of the node's own, t or one before, since
+// which nobody else has published. t is the node's own.
+func (t *tail) since() uint64 { return cmp.Or(t.run, t.at) }
 
 // A batch is one message of the stream, read.
 type batch struct {
@@ -68,7 +76,7 @@ type batch struct {
 // after returns the group's tail once b is stored at the given place.
 func (b *batch) after(at uint64, when time.Time) tail {
 	t := b.before
-	t.at, t.when = at, when
+	t.at, t.when, t.run = at, when, 0
 	t.seq = b.first + uint64(len(b.items)) - 1
 	if b.saved && len(b.items) > 0 {
 		t.saved, t.savedAt = t.seq, at
@@ -78,7 +86,7 @@ func (b *batch) after(at uint64, when time.Time) tail {
 }
 
 func (b *batch) encode() []byte {
-	size := 2 + 8 + 8 + 7*binary.MaxVarintLen64
+	size := 2 + 8 + 8 + 8 + 7*binary.MaxVarintLen64
 	for _, item := range b.items {
 		size += binary.MaxVarintLen32 + len(item)
 	}
@@ -90,6 +98,7 @@ func (b *batch) encode() []byte {
 	out = append(out, batchVersion, flags)
 	out = append(out, b.before.epoch[:]...)
 	out = append(out, b.before.id[:]...)
+	out = append(out, b.before.node[:]...)
 	for _, n := range []uint64{
 		b.first, b.before.floor, b.before.saved, b.before.savedAt, b.before.bytes, b.cost, uint64(len(b.items)),
 	} {
@@ -104,13 +113,14 @@ func (b *batch) encode() []byte {
 
 // decodeBatch reads what encode wrote. The items are part of p.
 func decodeBatch(p []byte) (*batch, error) {
-	const fixed = 2 + 8 + 8
+	const fixed = 2 + 8 + 8 + 8
 	if len(p) < fixed || p[0] != batchVersion || p[1]&^batchSaved != 0 {
 		return nil, errNotBatch
 	}
 	b := &batch{saved: p[1] == batchSaved}
 	copy(b.before.epoch[:], p[2:])
 	copy(b.before.id[:], p[10:])
+	copy(b.before.node[:], p[18:])
 	p = p[fixed:]
 	var n uint64
 	for _, to := range []*uint64{

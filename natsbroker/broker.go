@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"sync"
 	"time"
@@ -26,7 +27,7 @@ type Options struct {
 
 	// Retain is how long NATS keeps what is published: a group's order starts anew, in
 	// another epoch, when nobody has published to it, joined it or asked for its position for
-	// that long, and no message is saved for longer. 0: 24 h. Less than a second is an error.
+	// that long, even if it has members; and no message is saved for longer. 0: 24 h. Less than a second is an error.
 	Retain time.Duration
 
 	// Replicas is how many servers of a NATS cluster keep a copy: 1, 3 or 5. 0: 1. With 1,
@@ -88,6 +89,8 @@ type Broker struct {
 	own  bool // nc was opened here
 	js   jetstream.JetStream
 
+	node     [8]byte // this one
+	offers   *nats.Subscription
 	order    *stream
 	link     *link
 	shards   []*shard
@@ -130,6 +133,9 @@ func New(nc *nats.Conn, opts *Options) (*Broker, error) {
 	}
 	b := &Broker{opts: o, nc: nc, js: js, done: make(chan struct{})}
 	b.closing, b.close = context.WithCancelCause(context.Background())
+	for i := range b.node {
+		b.node[i] = byte(rand.Uint32())
+	}
 	b.order = newStream(b, b.orderConfig())
 	b.mail = newStream(b, b.mailConfig())
 	b.presence.stream = newStream(b, b.presenceConfig())
@@ -141,6 +147,8 @@ func New(nc *nats.Conn, opts *Options) (*Broker, error) {
 	for _, s := range b.shards {
 		b.start(s.run)
 	}
+	// An error says that nc is closed, which is seen otherwise.
+	b.offers, _ = nc.Subscribe(b.offerSubject(b.node), b.consider)
 	b.start(b.requests.run)
 	b.start(b.link.watch)
 	b.start(b.link.probe)
@@ -203,6 +211,9 @@ func (b *Broker) Close(ctx context.Context) error {
 				s.end()
 			}
 			b.requests.end()
+			if b.offers != nil {
+				_ = b.offers.Unsubscribe() // an error says that nc is closed
+			}
 			if b.own {
 				b.nc.Close()
 			}

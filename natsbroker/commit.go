@@ -10,33 +10,47 @@ import (
 )
 
 // commit stores ops as one batch after all that the group has, and returns the tail with
-// them. The stream refuses a batch that does not follow the last one. So nothing is stored
+// them, and those of ops that this is about: the others, which another node has published,
+// or which were another node's, have ended. The stream refuses a batch that does not follow the last one. So nothing is stored
 // twice, however often it is tried; and it is tried until the outcome is known, as long as
 // there is a connection and time.
-func (t *topic) commit(ops []*op) (tail, error) {
+func (t *topic) commit(ctx context.Context, ops []*op) ([]*op, tail, error) {
 	b := t.shard.b
-	ctx, cancel, err := b.call(context.Background())
+	ctx, cancel, err := b.call(ctx)
 	if err != nil {
-		return tail{}, err
+		return ops, tail{}, err
 	}
 	defer cancel()
 	if err := b.order.ready(ctx); err != nil {
-		return tail{}, err
+		return ops, tail{}, err
 	}
 	var base, next tail
 	var body []byte
-	doubt := false // it may have been stored
+	doubt := false   // it may have been stored
+	offered := false // since this node was refused
 	for {
 		if !doubt {
 			if base, err = t.current(ctx); err != nil {
-				return tail{}, b.failure(ctx, err)
+				return ops, tail{}, b.failure(ctx, err)
+			}
+			if ops = t.valid(&base, ops); len(ops) > 0 && !offered {
+				offered = true
+				if ops, err = t.handOver(ctx, &base, ops); err != nil {
+					return ops, tail{}, err
+				}
+				if len(ops) > 0 {
+					continue // what is known may be old by now
+				}
+			}
+			if len(ops) == 0 {
+				return nil, base, nil
 			}
 			if ops[0].needless(&base, b.opts.Retain) {
-				return base, nil
+				return ops, base, nil
 			}
-			next, body = assemble(base, ops)
+			next, body = t.assemble(base, ops)
 		}
-		try, stop := context.WithTimeout(ctx, max(b.opts.RequestTimeout/4, 50*time.Millisecond))
+		try, stop := context.WithTimeout(ctx, b.patience())
 		kind := "u"
 		if ops[0].save {
 			kind = "s"
@@ -48,8 +62,8 @@ func (t *topic) commit(ops []*op) (tail, error) {
 			if ops[0].save {
 				next.savedAt = at
 			}
-			t.hear(&next)
-			return next, nil
+			t.own(&base, &next)
+			return ops, next, nil
 		}
 		refused := new(apiError)
 		switch {
@@ -57,30 +71,32 @@ func (t *topic) commit(ops []*op) (tail, error) {
 			if doubt {
 				found, err := t.follows(ctx, base, next.id)
 				if err != nil {
-					return tail{}, b.unsure(ctx, err)
+					return ops, tail{}, b.unsure(ctx, err)
 				}
 				if found != nil {
-					t.hear(found)
-					return *found, nil
+					t.own(&base, found)
+					return ops, *found, nil
 				}
 				doubt = false
 			}
+			offered = false
+			t.setOutran(true)
 			if err := t.outrun(ctx, base.at); err != nil {
-				return tail{}, b.failure(ctx, err)
+				return ops, tail{}, b.failure(ctx, err)
 			}
 		case errors.As(err, &refused) && !doubt:
-			return tail{}, b.failure(ctx, err)
+			return ops, tail{}, b.failure(ctx, err)
 		case errors.Is(err, nats.ErrNoResponders) && !doubt:
 			if err := b.order.again(ctx); err != nil {
-				return tail{}, b.failure(ctx, err)
+				return ops, tail{}, b.failure(ctx, err)
 			}
 			t.forgetTail() // the stream is a new one
 		case errors.Is(err, nats.ErrReconnectBufExceeded) && !doubt, errors.Is(err, nats.ErrConnectionReconnecting) && !doubt:
-			return tail{}, b.failure(ctx, err)
+			return ops, tail{}, b.failure(ctx, err)
 		default:
 			doubt = true
 			if ctx.Err() != nil || b.nc.IsClosed() {
-				return tail{}, b.unsure(ctx, err)
+				return ops, tail{}, b.unsure(ctx, err)
 			}
 			pause(ctx, 20*time.Millisecond)
 		}
@@ -97,7 +113,7 @@ func pause(ctx context.Context, d time.Duration) {
 // needless reports whether o is a mark that would change nothing.
 func (o *op) needless(base *tail, retain time.Duration) bool {
 	switch {
-	case o.data != nil, base.at == 0, time.Since(base.when) > retain/2:
+	case o.data != nil, o.fence, base.at == 0, time.Since(base.when) > retain/2:
 		return false
 	case o.flush:
 		return base.floor == base.saved
@@ -106,11 +122,12 @@ func (o *op) needless(base *tail, retain time.Duration) bool {
 }
 
 // assemble makes the batch of ops that follows base, and the tail with it.
-func assemble(base tail, ops []*op) (tail, []byte) {
+func (t *topic) assemble(base tail, ops []*op) (tail, []byte) {
 	b := &batch{before: base, first: base.seq + 1, saved: ops[0].save}
 	for i := range b.before.id {
 		b.before.id[i] = byte(rand.Uint32())
 	}
+	b.before.node = t.shard.b.node
 	if ops[0].flush {
 		b.before.floor = base.saved
 	}
@@ -223,11 +240,20 @@ func (t *topic) forgetTail() {
 	t.tail = nil
 }
 
+// own notes next, which is this node's and follows base.
+func (t *topic) own(base, next *tail) {
+	next.run = next.at
+	if base.node == next.node {
+		next.run = base.since()
+	}
+	t.hear(next)
+}
+
 // hear is learn for a tail that may not be the newest.
 func (t *topic) hear(next *tail) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.tail == nil || next.at > t.tail.at {
+	if t.tail == nil || next.at > t.tail.at || next.at == t.tail.at && next.run > 0 {
 		t.learn(next)
 	}
 }

@@ -2,3 +2,13 @@ package natsbroker
 
 // Token is token.
 func Token(name string) string { return token(name) }
+
+// Outrun has b believe that another node has just outrun it in group.
+func Outrun(b *Broker, group string) {
+	t, err := b.pin(group)
+	if err != nil {
+		panic(err)
+	}
+	defer t.unpin()
+	t.setOutran(true)
+}

@@ -156,7 +156,7 @@ func (t *topic) held(ctx context.Context, now *tail) (held []wschannels.Message,
 // with the last of it.
 func (t *topic) stored(ctx context.Context, now *tail) (held []wschannels.Message, lost uint64, newest tail, err error) {
 	lost = now.saved // until something is found
-	err = t.shard.b.order.read(ctx, t.subject("s"), func(m *stored) bool {
+	err = t.shard.b.order.read(ctx, t.subject("s"), 1, func(m *stored) bool {
 		b, err := decodeBatch(m.data)
 		if err != nil || b.before.epoch != now.epoch {
 			return true

@@ -138,7 +138,7 @@ func (p *presence) leases(ctx context.Context, just string) (map[string]bool, er
 	}
 	var all []lease
 	prefix := p.stream.b.opts.Prefix + ".p.n."
-	err := p.stream.read(ctx, prefix+"*", func(m *stored) bool {
+	err := p.stream.read(ctx, prefix+"*", 1, func(m *stored) bool {
 		if just != "" && m.subject == prefix+just {
 			p.mu.Lock()
 			p.ahead, p.known = time.Until(m.when), true
@@ -177,7 +177,7 @@ func (p *presence) sweep(ctx context.Context, alive map[string]bool) error {
 	}
 	prefix := p.stream.b.opts.Prefix + ".p.e."
 	if was == nil {
-		err := p.stream.read(ctx, prefix+">", func(m *stored) bool {
+		err := p.stream.read(ctx, prefix+">", 1, func(m *stored) bool {
 			if parts := strings.Split(m.subject[len(prefix):], "."); len(parts) == 3 {
 				if node, ok := untoken(parts[1]); !ok || !alive[node] {
 					dead[parts[1]] = true
@@ -253,7 +253,7 @@ func (b *Broker) Presence(ctx context.Context, group string) ([]wschannels.Prese
 		return nil, b.failure(ctx, err)
 	}
 	var entries []wschannels.PresenceEntry
-	err = b.presence.stream.read(ctx, b.opts.Prefix+".p.e."+token(group)+".*.*", func(m *stored) bool {
+	err = b.presence.stream.read(ctx, b.opts.Prefix+".p.e."+token(group)+".*.*", 1, func(m *stored) bool {
 		if e, err := decodeEntry(m.data); err == nil && !e.Gone && alive[e.Node] {
 			entries = append(entries, e)
 		}

@@ -3,6 +3,7 @@ package natsbroker
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/wschannels/wschannels"
 )
@@ -13,6 +14,8 @@ type lane struct {
 	queue  []*op
 	busy   bool          // somebody publishes batches until queue is empty
 	tail   *tail         // the newest that is known; nil: none
+	behind bool          // the last batch was refused, as somebody else had published
+	lonely int           // offers that went alone, one after another
 	moved  chan struct{} // closed when tail is replaced; nil: nobody waits
 	trims  trims
 	unused int // batches and bytes on "u" that this node has not had removed
@@ -22,11 +25,13 @@ type lane struct {
 // An op is a publication, or, without data, a mark: a batch that only says what is known.
 type op struct {
 	data  []byte
-	cost  int  // of a saved publication
-	save  bool // data goes into the history
-	flush bool // a mark: what is saved is forgotten
+	cost  int    // of a saved publication
+	save  bool   // data goes into the history
+	flush bool   // a mark: what is saved is forgotten
+	fence bool   // a mark: nothing else will do
+	offer *offer // of another node's; nil: it is this one's
 
-	done chan struct{} // closed when what follows is set
+	done chan struct{} // closed when what follows is set; nil: nobody waits
 	seq  uint64
 	tail tail
 	err  error
@@ -66,15 +71,16 @@ func (t *topic) do(ctx context.Context, o *op) error {
 	}
 	o.done = make(chan struct{})
 	t.mu.Lock()
-	t.queue = append(t.queue, o)
-	start := !t.busy
-	t.busy = true
+	alone := !t.busy
+	if alone {
+		t.busy = true
+	} else {
+		t.queue = append(t.queue, o)
+	}
 	t.mu.Unlock()
-	if start {
-		t.pin()
-		if !b.start(t.run) {
-			t.run() // everything in the queue ends with ErrClosed
-		}
+	if alone {
+		t.once(ctx, o)
+		return o.err
 	}
 	select {
 	case <-o.done:
@@ -97,25 +103,78 @@ func (t *topic) do(ctx context.Context, o *op) error {
 	}
 }
 
+// push queues ops, and has them published.
+func (t *topic) push(ops ...*op) {
+	t.mu.Lock()
+	t.queue = append(t.queue, ops...)
+	start := !t.busy
+	t.busy = true
+	t.mu.Unlock()
+	if start {
+		t.pin()
+		if !t.shard.b.start(t.run) {
+			t.run() // everything in the queue ends with ErrClosed
+		}
+	}
+}
+
+// once publishes o as a batch of its own, for the caller, who has made the lane busy.
+func (t *topic) once(ctx context.Context, o *op) {
+	tidy := t.step(ctx, []*op{o})
+	t.mu.Lock()
+	more := len(t.queue) > 0
+	t.busy = more || tidy != nil
+	t.mu.Unlock()
+	if !more && tidy == nil {
+		return
+	}
+	t.pin()
+	rest := func() {
+		if tidy != nil {
+			tidy()
+		}
+		t.run()
+	}
+	if !t.shard.b.start(rest) {
+		t.run() // everything in the queue ends with ErrClosed
+	}
+}
+
+// end says what has become of o.
+func (o *op) end(seq uint64, at *tail, err error) {
+	o.seq, o.tail, o.err = seq, *at, err
+	if o.done != nil {
+		close(o.done)
+	}
+	if o.offer != nil {
+		o.offer.end()
+	}
+}
+
 // run publishes batches until nothing is left to do.
 func (t *topic) run() {
 	defer t.unpin()
-	for {
-		ops := t.take()
-		if ops == nil {
-			return
-		}
-		next, err := t.commit(ops)
-		seq := next.seq - uint64(len(ops))
-		for _, o := range ops {
-			seq++
-			o.seq, o.tail, o.err = seq, next, err
-			close(o.done)
-		}
-		if err == nil {
-			t.tidy(ops, next)
+	for ops := t.take(); ops != nil; ops = t.take() {
+		if tidy := t.step(context.Background(), ops); tidy != nil {
+			tidy()
 		}
 	}
+}
+
+// step publishes one batch. What it returns, if anything, is to be called next.
+func (t *topic) step(ctx context.Context, ops []*op) (tidy func()) {
+	ops, next, err := t.commit(ctx, ops)
+	shared := slices.ContainsFunc(ops, func(o *op) bool { return o.offer != ops[0].offer })
+	for i, o := range ops {
+		if o.offer != nil && shared {
+			o.offer.shared = true
+		}
+		o.end(next.seq-uint64(len(ops)-1-i), &next, err)
+	}
+	if err != nil || len(ops) == 0 {
+		return nil
+	}
+	return t.untidy(ops, &next)
 }
 
 // take returns the ops of the next batch: as many as are alike and fit.

@@ -86,6 +86,9 @@ func (b *Broker) unsure(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: NATS: %v", wschannels.ErrUnknownOutcome, err)
 }
 
+// patience is how long one answer is waited for, where there is another way then.
+func (b *Broker) patience() time.Duration { return max(b.opts.RequestTimeout/4, 50*time.Millisecond) }
+
 // call returns a context for one call: it ends with ctx, with the connection, with the
 // broker, and after Options.RequestTimeout.
 func (b *Broker) call(ctx context.Context) (context.Context, context.CancelFunc, error) {
@@ -324,15 +327,15 @@ const (
 	pageBytes    = 4 << 20
 )
 
-// read calls yield with the messages that match filter, in order, until it returns false.
+// read calls yield with the messages that match filter, from a sequence on, in order, until it returns false.
 // They come from any replica.
-func (s *stream) read(ctx context.Context, filter string, yield func(*stored) bool) error {
+func (s *stream) read(ctx context.Context, filter string, from uint64, yield func(*stored) bool) error {
 	inbox, err := s.b.nc.SubscribeSync(s.b.nc.NewInbox())
 	if err != nil {
 		return err
 	}
 	defer inbox.Unsubscribe()
-	for from := uint64(1); ; {
+	for {
 		body, _ := json.Marshal(map[string]any{
 			"seq": from, "next_by_subj": filter, "batch": pageMessages, "max_bytes": pageBytes,
 		})

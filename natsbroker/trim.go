@@ -54,11 +54,12 @@ const (
 	maxUnusedBytes = 256 << 10
 )
 
-// tidy removes from the stream what nobody needs any more, now that ops are in it.
-func (t *topic) tidy(ops []*op, now tail) {
-	b := t.shard.b
+// untidy returns what removes from the stream what nobody needs any more, now that ops are
+// in it; nil: there is nothing.
+func (t *topic) untidy(ops []*op, now *tail) func() {
 	t.mu.Lock()
-	over := t.trims.over(&now, &b.opts.History)
+	defer t.mu.Unlock()
+	over := t.trims.over(now, &t.shard.b.opts.History)
 	unused := false
 	if !ops[0].save {
 		t.unused++
@@ -69,20 +70,26 @@ func (t *topic) tidy(ops []*op, now tail) {
 			t.unused, t.ubytes = 0, 0
 		}
 	}
-	t.mu.Unlock()
 	if over == 0 && !unused {
-		return
+		return nil
 	}
+	at := now.at
+	return func() { t.tidy(over, unused, at) }
+}
+
+// tidy removes what is saved up to the sequence over, and what is unused before at. What
+// fails here is done the next time, and MaxMsgsPerSubject and MaxAge bound it.
+func (t *topic) tidy(over uint64, unused bool, at uint64) {
+	b := t.shard.b
 	ctx, cancel, err := b.call(context.Background())
 	if err != nil {
 		return
 	}
 	defer cancel()
-	// What fails here is done the next time, and MaxMsgsPerSubject and MaxAge bound it.
 	if over > 0 {
 		_ = b.order.purge(ctx, t.subject("s"), over+1)
 	}
 	if unused {
-		_ = b.order.purge(ctx, t.subject("u"), now.at)
+		_ = b.order.purge(ctx, t.subject("u"), at)
 	}
 }

@@ -152,10 +152,10 @@ func (r *room) add(c *Channel, limit int, opts *JoinOptions) (*member, AddStatus
 	if c.err != nil {
 		return nil, 0, c.err
 	}
-	if m := c.membership(r); m != nil {
+	if m := r.membership(c); m != nil {
 		return m, ChannelExists, nil
 	}
-	if limit > 0 {
+	if limit > 0 && len(c.rooms) >= limit { // some may be of another table
 		n := 0
 		for _, other := range c.rooms {
 			if other.room.rooms == r.rooms {
@@ -286,6 +286,20 @@ func (c *Channel) membership(r *room) *member {
 	return nil
 }
 
+// membership is that of [Channel], for whoever holds r.mu, too: of the channel's groups and
+// the group's members it looks through what is fewer.
+func (r *room) membership(c *Channel) *member {
+	if len(c.rooms) <= len(r.members) {
+		return c.membership(r)
+	}
+	for _, m := range r.members {
+		if m.c == c {
+			return m
+		}
+	}
+	return nil
+}
+
 // forget takes m from c's memberships, if it is one. c.mu is held.
 func (c *Channel) forget(m *member) {
 	if i := slices.Index(c.rooms, m); i >= 0 {
@@ -300,7 +314,7 @@ func (r *room) leave(c *Channel, m *member) (removed, empty bool) {
 	r.mu.Lock()
 	c.mu.Lock()
 	if m == nil {
-		m = c.membership(r)
+		m = r.membership(c)
 	}
 	c.forget(m)
 	c.mu.Unlock()

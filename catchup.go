@@ -34,9 +34,9 @@ type catchup struct {
 
 // An errand is a stream's place in the catchup.
 type errand struct {
-	state errandState
 	in    *list.List // if waiting
 	place *list.Element
+	state errandState
 	again bool // if running: once more,
 	now   bool // even if it fails
 }

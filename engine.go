@@ -50,8 +50,23 @@ func (e *engine) ask(ctx context.Context, f func(ctx context.Context) error) err
 
 // call is ask; silence is the error of a broker that does not answer.
 func (e *engine) call(ctx context.Context, silence error, f func(ctx context.Context) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, e.timeout, silence)
+	ctx, cancel := e.bounded(ctx, silence)
 	defer cancel()
+	return e.guarded(ctx, silence, f)
+}
+
+// bounded returns ctx so that it ends after the configured time, with silence as its cause.
+// One that ends before that is as it was: the timer and its context cost more than most of
+// a send.
+func (e *engine) bounded(ctx context.Context, silence error) (context.Context, context.CancelFunc) {
+	if end, ok := ctx.Deadline(); ok && time.Until(end) <= e.timeout {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, e.timeout, silence)
+}
+
+// guarded calls f with ctx, which is bounded.
+func (e *engine) guarded(ctx context.Context, silence error, f func(ctx context.Context) error) error {
 	return counted(guard(func() error {
 		err := f(ctx)
 		if err != nil && context.Cause(ctx) == silence && !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrUnknownOutcome) {
@@ -61,11 +76,12 @@ func (e *engine) call(ctx context.Context, silence error, f func(ctx context.Con
 	}), e.panics)
 }
 
+// publish takes a ctx that is bounded, with errUnsure.
 func (e *engine) publish(ctx context.Context, p *Publication) error {
 	if e.memory != nil {
 		return e.memory.Publish(ctx, p)
 	}
-	return unsureIf(ctx, e.call(ctx, errUnsure, func(ctx context.Context) error { return e.broker.Publish(ctx, p) }))
+	return unsureIf(ctx, e.guarded(ctx, errUnsure, func(ctx context.Context) error { return e.broker.Publish(ctx, p) }))
 }
 
 func (e *engine) subscribe(ctx context.Context, group string, s Subscriber) error {

@@ -31,7 +31,7 @@ func (r *room) deliver(p *Publication, f *fanout, own bool) (to []uuid.UUID) {
 	all := skip.empty()
 
 	r.mu.Lock()
-	frames := framer{m: p.Message, forms: &f.forms, place: r.envelopePlace(p)}
+	frames := framer{m: p.Message, forms: f.forms, place: r.envelopePlace(p)}
 	seq := p.Seq
 	if seq == 0 {
 		seq = math.MaxUint64 // it comes before nothing
@@ -68,7 +68,7 @@ func (r *room) deliver(p *Publication, f *fanout, own bool) (to []uuid.UUID) {
 	r.mu.Unlock()
 
 	if !own && len(f.slow) > 0 {
-		go f.closeSlow() // not here: the broker may hold its lock
+		go closeSlow(f.slow) // not here: the broker may hold its lock
 	}
 	return to
 }
@@ -88,8 +88,10 @@ func (r *room) envelopePlace(p *Publication) place {
 }
 
 // closeSlow closes the members that found no room.
-func (f *fanout) closeSlow() {
-	for _, c := range f.slow {
+func (f *fanout) closeSlow() { closeSlow(f.slow) }
+
+func closeSlow(slow []*Channel) {
+	for _, c := range slow {
 		c.closeAsync(&CloseError{Code: StatusSlowConsumer, Reason: "too slow", Err: ErrSlowConsumer}, prompt)
 	}
 }

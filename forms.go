@@ -118,7 +118,7 @@ func (f *forms) payload(m Message, t PayloadType) ([]byte, error) {
 // when the first channel needs it.
 type framer struct {
 	m        Message
-	forms    *forms
+	forms    forms
 	place    place
 	mail     *mail
 	frames   [2 * shapes]*frame

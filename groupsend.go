@@ -5,7 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"github.com/google/uuid"
 )
@@ -26,7 +26,15 @@ func (rs *roomTable) send(ctx context.Context, name string, payload any, opts *S
 	if opts != nil {
 		p.Save, p.Except = opts.SaveHistory, opts.Except
 	}
-	f := &fanout{rooms: rs}
+	var w *sending // not local
+	var f *fanout
+	if rs.engine.local() {
+		f = new(fanout)
+	} else {
+		w = &sending{id: p.ID}
+		f = &w.fanout
+	}
+	f.rooms = rs
 	r := rs.get(name)
 	if r != nil {
 		to := r.present(newExcept(p.Except))
@@ -36,8 +44,8 @@ func (rs *roomTable) send(ctx context.Context, name string, payload any, opts *S
 	}
 	defer f.closeSlow() // also if it fails after it delivered
 	f.result.ID = p.ID
-	if !rs.engine.local() {
-		err = rs.sendOver(ctx, r, p, f)
+	if w != nil {
+		err = rs.sendOver(ctx, r, p, w)
 	} else {
 		p.local = f
 		err = rs.engine.publish(ctx, p)
@@ -51,19 +59,21 @@ func (rs *roomTable) send(ctx context.Context, name string, payload any, opts *S
 }
 
 // sendOver publishes p, which comes back to r, if that is subscribed, and then waits for
-// it, so that f has its counts.
-func (rs *roomTable) sendOver(ctx context.Context, r *room, p *Publication, f *fanout) error {
+// it, so that w has its counts. Both together take no longer than the configured time.
+func (rs *roomTable) sendOver(ctx context.Context, r *room, p *Publication, w *sending) error {
 	p.Except = slices.Clone(p.Except) // the broker may keep it
 	message, except := p.Message, p.Except
-	w := &sending{id: p.ID, fanout: f, done: make(chan struct{})}
+	f := &w.fanout
 	if r != nil {
 		r.stream.expect(w)
 	}
-	err := rs.engine.publish(ctx, p)
+	bounded, cancel := rs.engine.bounded(ctx, errUnsure)
+	defer cancel()
+	err := rs.engine.publish(bounded, p)
 	if err == nil {
 		f.result.Seq, f.result.Saved = p.Seq, p.Saved
 		if r != nil {
-			r.stream.await(ctx, w, Position{Epoch: p.Epoch, Seq: p.Seq})
+			r.stream.await(bounded, w, Position{Epoch: p.Epoch, Seq: p.Seq})
 		}
 		return nil
 	}
@@ -96,13 +106,13 @@ func (rs *roomTable) fallsBack(ctx context.Context, err error) bool {
 // A sending is a message of this box's on its way through the broker and back.
 type sending struct {
 	id     uuid.UUID
-	fanout *fanout
-	done   chan struct{} // closed when it has come back, or will not
+	fanout fanout
 
 	// Guarded by the stream's mu.
-	finished bool
-	sent     Position // once the broker has taken it
-	came     Position // once it has come back
+	finished bool          // it has come back, or will not
+	done     chan struct{} // made by who waits for that, and then closed
+	sent     Position      // once the broker has taken it
+	came     Position      // once it has come back
 	saved    bool
 }
 
@@ -110,7 +120,9 @@ type sending struct {
 func (w *sending) finish() {
 	if !w.finished {
 		w.finished = true
-		close(w.done)
+		if w.done != nil {
+			close(w.done)
+		}
 	}
 }
 
@@ -127,26 +139,24 @@ func (s *stream) expect(w *sending) {
 	s.own[w.id] = w
 }
 
-// await waits until w, which has been published at p, has been delivered here.
+// await waits until w, which has been published at p, has been delivered here. ctx is
+// bounded.
 func (s *stream) await(ctx context.Context, w *sending, p Position) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	w.sent = p
 	if s.passed(p) {
 		w.finish()
 	}
-	wait := !w.finished
-	s.mu.Unlock()
-	if wait {
-		late := time.NewTimer(s.room.rooms.engine.timeout)
-		defer late.Stop()
+	if !w.finished {
+		w.done = make(chan struct{})
+		s.mu.Unlock()
 		select {
 		case <-w.done:
 		case <-ctx.Done():
-		case <-late.C:
 		}
+		s.mu.Lock()
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	delete(s.own, w.id)
 }
 
@@ -161,7 +171,7 @@ func (s *stream) finish(w *sending, p *Publication, unsure, here bool) (came boo
 		return w.came.Seq > 0
 	}
 	p.Seq = 0 // no place in the order
-	to := s.room.deliver(p, w.fanout, true)
+	to := s.room.deliver(p, &w.fanout, true)
 	if unsure {
 		s.room.rooms.echoes.expect(p.ID, to)
 	}
@@ -177,6 +187,8 @@ const (
 // Echoes are messages that reached the members of this box, and whose copies may come all
 // the same: then they are for the others alone.
 type echoes struct {
+	some atomic.Bool // there are any: few boxes ever have
+
 	mu    sync.Mutex // guards what follows; taken around no other lock
 	had   map[uuid.UUID][]uuid.UUID
 	order []uuid.UUID
@@ -196,11 +208,15 @@ func (e *echoes) expect(id uuid.UUID, had []uuid.UUID) {
 		e.forget(0)
 	}
 	e.had[id], e.order = had, append(e.order, id)
+	e.some.Store(true)
 	e.total += len(had)
 }
 
 // take returns who has had the message of that ID.
 func (e *echoes) take(id uuid.UUID) (had []uuid.UUID, ok bool) {
+	if !e.some.Load() {
+		return nil, false
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if had, ok = e.had[id]; ok {
@@ -214,4 +230,5 @@ func (e *echoes) forget(i int) {
 	e.total -= len(e.had[id])
 	delete(e.had, id)
 	e.order = slices.Delete(e.order, i, i+1)
+	e.some.Store(len(e.order) > 0)
 }

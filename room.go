@@ -212,7 +212,7 @@ func (r *room) replay(ctx context.Context, m *member, page HistoryPage, at Posit
 			return res, context.Cause(ctx)
 		}
 		place.seq = msg.Seq
-		frames := framer{m: msg, forms: new(forms), place: place}
+		frames := framer{m: msg, place: place}
 		if from := m.c.deflateFrom; from > 0 {
 			frames.forms.compress(msg, &to, int(from))
 		}

@@ -29,25 +29,26 @@ type stream struct {
 
 	// mu makes deliveries one after another; it is taken before the room's mu. Nothing
 	// done under it blocks or calls foreign code.
-	mu     sync.Mutex
-	state  streamState
-	round  uint64     // goes up when the subscription ends: what was asked before is void
-	at     Position   // what was delivered last; no Epoch: it is not known yet
-	ended  []Position // of orders before this one, the newest last
-	behind bool       // there may be more than at shows: ask the history
+	mu       sync.Mutex
+	state    streamState
+	behind   bool // there may be more than at shows: ask the history
+	overdue  bool // see owed
+	heldNews bool // some of held came after the last interruption
+
+	round uint64     // goes up when the subscription ends: what was asked before is void
+	at    Position   // what was delivered last; no Epoch: it is not known yet
+	ended []Position // of orders before this one, the newest last
 
 	// What was published up to owed may be on its way. If it is overdue, what neither came
 	// nor is in the history is lost. No Epoch: nothing is owed.
-	owed    Position
-	overdue bool
+	owed Position
 
 	held      []*Publication // what cannot be delivered yet, in order
 	heldBytes int
 	heldSince time.Time
-	heldNews  bool // some of it came after the last interruption
 
 	own  map[uuid.UUID]*sending // messages of this box whose copies are to come
-	loss LostError              // what was lost, and is to be told
+	loss *LostError             // what was lost, and is to be told
 
 	errand errand // guarded by the catchup's mu
 }
@@ -76,7 +77,7 @@ func (s *stream) closed() {
 	s.state = streamClosed
 	s.room.rooms.catchup.drop(s)
 	s.round++
-	s.at, s.ended, s.behind, s.loss = Position{}, nil, false, LostError{}
+	s.at, s.ended, s.behind, s.loss = Position{}, nil, false, nil
 	s.owe(Position{})
 	s.held, s.heldBytes = nil, 0
 	for _, w := range s.own {
@@ -123,17 +124,16 @@ func (s *stream) deliver(p *Publication) {
 		s.renew(p.Epoch)
 	}
 	s.at = Position{Epoch: p.Epoch, Seq: p.Seq}
-	f := new(fanout)
 	w := s.own[p.ID]
-	if w != nil {
-		f = w.fanout
-	}
 	rs := s.room.rooms
 	if had, ok := rs.echoes.take(p.ID); ok {
 		p = &Publication{Message: p.Message, Epoch: p.Epoch, Except: slices.Concat(p.Except, had)}
 	}
-	s.room.deliver(p, f, w != nil)
-	if w != nil {
+	if w == nil {
+		var f fanout // not in the heap: one for each message and node
+		s.room.deliver(p, &f, false)
+	} else {
+		s.room.deliver(p, &w.fanout, true)
 		w.came, w.saved = Position{Epoch: p.Epoch, Seq: p.Seq}, p.Saved
 		w.finish()
 	}
@@ -142,7 +142,7 @@ func (s *stream) deliver(p *Publication) {
 // renew goes over to a new order, before its first message.
 func (s *stream) renew(epoch string) {
 	s.tell(nil)
-	s.loss = LostError{Epoch: s.at.Epoch}
+	s.loss = &LostError{Epoch: s.at.Epoch}
 	s.tell(ErrNewOrder)
 	if s.ended = append(s.ended, s.at); len(s.ended) > maxEnded {
 		s.ended = s.ended[1:]
@@ -161,7 +161,7 @@ func (s *stream) late(p *Publication) {
 	if p.Seq > s.ended[i].Seq {
 		s.ended[i].Seq = p.Seq
 		s.tell(nil)
-		s.loss = LostError{Epoch: p.Epoch, From: p.Seq, To: p.Seq, Lost: 1}
+		s.loss = &LostError{Epoch: p.Epoch, From: p.Seq, To: p.Seq, Lost: 1}
 		s.tell(ErrNewOrder)
 	}
 	if w := s.own[p.ID]; w != nil {
@@ -252,8 +252,8 @@ func (s *stream) lose(seq uint64) {
 	if s.at.Epoch == "" || seq <= s.at.Seq {
 		return
 	}
-	if s.loss.Lost == 0 {
-		s.loss = LostError{Epoch: s.at.Epoch, From: s.at.Seq + 1}
+	if s.loss == nil || s.loss.Lost == 0 {
+		s.loss = &LostError{Epoch: s.at.Epoch, From: s.at.Seq + 1}
 	}
 	s.loss.To = seq
 	s.loss.Lost += seq - s.at.Seq
@@ -262,15 +262,15 @@ func (s *stream) lose(seq uint64) {
 
 // tell reports what was lost, if anything was.
 func (s *stream) tell(why error) {
-	if s.loss.Epoch == "" {
+	if s.loss == nil {
 		return
 	}
 	e := s.loss
-	s.loss = LostError{}
+	s.loss = nil
 	e.Group, e.Err = s.room.name, why
 	rs := s.room.rooms
 	rs.counters.lost.Add(e.Lost)
-	rs.report(&e)
+	rs.report(e)
 }
 
 // located is called when at has become known.

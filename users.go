@@ -191,7 +191,7 @@ func (u *users) drain(a *account) {
 // pour queues m on c, and reports whether it is off our hands: false if c has no room
 // for it yet. u.mu is held.
 func (u *users) pour(m *mail, c *Channel) bool {
-	frames := framer{m: m.Message, forms: new(forms), mail: m} // nothing is compressed under a lock
+	frames := framer{m: m.Message, mail: m} // nothing is compressed under a lock
 	fr := frames.frame(c)
 	switch {
 	case m.owed != nil && m.owed != c && m.had():
@@ -276,7 +276,7 @@ func (u *users) deliver(m *mail, f *fanout) bool {
 		return false
 	}
 	m.owed = a.drains
-	frames := framer{m: m.Message, forms: &f.forms, mail: m}
+	frames := framer{m: m.Message, forms: f.forms, mail: m}
 	now, done := time.Now(), false
 	for _, c := range a.channels {
 		if c == a.drains {

@@ -185,7 +185,7 @@ func (s *stream) merged(end Position, due uint64, behind, whole bool) {
 // although its Seq was there before. s.mu is held.
 func (s *stream) goBack(p Position) {
 	s.tell(nil)
-	s.loss = LostError{Epoch: p.Epoch}
+	s.loss = &LostError{Epoch: p.Epoch}
 	s.tell(ErrNewOrder)
 	s.at = p
 	s.owe(Position{})

@@ -105,7 +105,7 @@ type script struct {
 	c    *wschannels.Channel
 	conn *wschannelstest.Conn
 
-	reports []error // of OnError
+	reports []error // of OnError; guarded by mu
 }
 
 const (
@@ -126,6 +126,8 @@ func runScriptWith(t *testing.T, set func(s *script, o *wschannels.Options), f f
 				if c != nil {
 					t.Errorf("an error of channel %v: %v", c, err)
 				}
+				s.mu.Lock()
+				defer s.mu.Unlock()
 				s.reports = append(s.reports, err)
 			}},
 		}
@@ -193,6 +195,8 @@ func (s *script) want(what string, want ...string) {
 func (s *script) wantLost(want ...wschannels.LostError) {
 	s.t.Helper()
 	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if len(s.reports) != len(want) {
 		s.t.Fatalf("reported: %v, want %d errors: %+v", s.reports, len(want), want)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/coder/websocket"
@@ -222,11 +223,11 @@ func ExampleChannelBox_SendToUser() {
 	// "you have mail"
 }
 
-// Middleware runs before a channel is in the box, and can refuse it.
+// Presence is read as a whole, and its changes are events. A Broker makes both those of all nodes.
 func ExampleChannelBox_Presence() {
 	told := make(chan string, 10)
 	box := must(wschannels.New(&wschannels.Options{
-		Presence: &wschannels.PresenceOptions{Grace: -1}, // and a Broker, for more than one machine
+		Presence: &wschannels.PresenceOptions{Grace: -1}, // leaves are told at once
 		Events: wschannels.Events{OnPresence: func(e wschannels.PresenceEvent) {
 			told <- fmt.Sprint(e.Member.User, " joined: ", e.Joined)
 		}},
@@ -253,6 +254,7 @@ func ExampleChannelBox_Presence() {
 	// bob is here
 }
 
+// Middleware runs before a channel is in the box, and can refuse it.
 func ExampleAuth() {
 	box := must(wschannels.New(nil))
 	limiter := must(wschannels.NewRateLimiter(10, time.Minute, nil))
@@ -320,6 +322,59 @@ func ExampleMemoryBroker() {
 	// Output:
 	// 1 0
 	// "hello"
+}
+
+// Two nodes on one broker, here in one process. With a broker on Redis or NATS in its place they
+// are on two machines, and nothing else changes.
+func ExampleBroker() {
+	ctx := context.Background()
+	var broker wschannels.Broker = must(wschannels.NewMemoryBroker(nil))
+	came := make(chan string, 10)
+	node := func(name, user string) (*wschannels.ChannelBox, *wschannels.Channel, *wschannelstest.Conn) {
+		box := must(wschannels.New(&wschannels.Options{
+			Broker: broker, Node: name, Presence: &wschannels.PresenceOptions{},
+			Events: wschannels.Events{OnPresence: func(e wschannels.PresenceEvent) {
+				if e.Joined && name == "here" {
+					came <- e.Member.User
+				}
+			}},
+		}))
+		conn := wschannelstest.NewConn()
+		c := must(wschannels.NewChannel(conn, nil))
+		if err := errors.Join(box.Add(c), c.SetUser(user)); err != nil {
+			fmt.Println(err)
+		}
+		must(box.Join(ctx, c, "lobby", nil))
+		return box, c, conn
+	}
+	here, ann, annsPeer := node("here", "ann")
+	there, bob, bobsPeer := node("there", "bob")
+
+	res := must(here.GroupSend(ctx, "lobby", "to all", nil))
+	fmt.Println(res.Seq, res.Queued, next(annsPeer), next(bobsPeer)) // counts are those of the sender's node
+
+	if err := here.SendTo(ctx, bob.ID(), "to one"); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Println(next(bobsPeer))
+
+	fmt.Println(<-came, <-came) // Join does not wait until other nodes know
+	for _, m := range must(here.Presence(ctx, "lobby")).Members {
+		name, _, _ := strings.Cut(m.Node, "/")
+		fmt.Println(m.User, "is", name)
+	}
+
+	ann.CloseNow()
+	bob.CloseNow()
+	if err := errors.Join(here.Shutdown(ctx), there.Shutdown(ctx), broker.Close(ctx)); err != nil {
+		fmt.Println(err)
+	}
+	// Output:
+	// 1 1 "to all" "to all"
+	// "to one"
+	// ann bob
+	// ann is here
+	// bob is there
 }
 
 func ExampleChain() {

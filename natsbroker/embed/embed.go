@@ -23,35 +23,39 @@ package embed
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/wschannels/wschannels"
 	"github.com/wschannels/wschannels/natsbroker"
 )
 
-// Options configures [Start].
+// Options configures [Start]. What is invalid is refused, with an error that matches
+// [wschannels.ErrInvalidOption].
 type Options struct {
-	// Dir is where the server keeps what it stores. Each server has one of its own.
+	// Dir is the directory in which the server keeps what it stores, and is made if there
+	// is none. Each server has one of its own, on a disk that outlives the process.
 	Dir string
 
-	// Listen is where clients of other processes connect, "host:port"; port 0: any that is
-	// free. "": nowhere, or, with Cluster, on a free port of the loopback address.
+	// Listen is the address for clients in other processes, "host:port"; port 0: one that
+	// is free. "": none, or, with Cluster, a free port of the loopback address.
 	Listen string
 
-	// Cluster is where the other servers connect, "host:port". "": there are none.
+	// Cluster is the address for the other servers, "host:port". "": there are none.
 	Cluster string
 
 	// Peers are the Cluster addresses of the other servers; this one's may be among them.
 	Peers []string
 
-	// Name is the server's among the others, and stays the same. "": Cluster.
+	// Name is the server's among the others. It must be unique, and the same after a
+	// restart: what is stored is kept by name. "": the value of Cluster.
 	Name string
 
 	// Secret is a password that servers and clients of other processes must know. Without
@@ -62,7 +66,8 @@ type Options struct {
 // secretUser is who knows the secret.
 const secretUser = "wschannels"
 
-// A Server is a NATS server with JetStream in this process.
+// A Server is a NATS server with JetStream in this process. All methods may be called
+// concurrently.
 type Server struct {
 	server *server.Server
 	secret string
@@ -74,15 +79,16 @@ type Server struct {
 // How long a server may take to listen; and to close.
 const patience = 30 * time.Second
 
-// Start starts a server. It does not wait for its peers: until a majority of them is there,
-// brokers' calls fail.
+// Start starts a server, and returns when it accepts connections, most often at once and at
+// the latest after 30 seconds. It does not wait for its peers: until a majority of all
+// servers runs, brokers' calls fail. The caller closes it.
 func Start(opts *Options) (*Server, error) {
 	var o Options
 	if opts != nil {
 		o = *opts
 	}
 	if o.Dir == "" {
-		return nil, errors.New("embed: Options.Dir is empty")
+		return nil, badOption("Options.Dir is empty")
 	}
 	config := &server.Options{
 		ServerName: cmp.Or(o.Name, o.Cluster), JetStream: true, StoreDir: o.Dir,
@@ -94,7 +100,7 @@ func Start(opts *Options) (*Server, error) {
 		config.DontListen = false
 	}
 	if o.Listen != "" {
-		if config.Host, config.Port, err = address("Listen", o.Listen, o.Secret); err != nil {
+		if config.Host, config.Port, err = address("Options.Listen", o.Listen, o.Secret); err != nil {
 			return nil, err
 		}
 		if o.Secret != "" {
@@ -103,7 +109,7 @@ func Start(opts *Options) (*Server, error) {
 	}
 	if o.Cluster != "" {
 		config.Cluster.Name = "wschannels"
-		if config.Cluster.Host, config.Cluster.Port, err = address("Cluster", o.Cluster, o.Secret); err != nil {
+		if config.Cluster.Host, config.Cluster.Port, err = address("Options.Cluster", o.Cluster, o.Secret); err != nil {
 			return nil, err
 		}
 		if o.Secret != "" {
@@ -120,6 +126,9 @@ func Start(opts *Options) (*Server, error) {
 			config.Routes = append(config.Routes, u)
 		}
 	}
+	if err := os.MkdirAll(o.Dir, 0o750); err != nil { // the server would say nothing, and not start
+		return nil, fmt.Errorf("embed: %w", err)
+	}
 	s, err := server.NewServer(config)
 	if err != nil {
 		return nil, fmt.Errorf("embed: %w", err)
@@ -132,18 +141,22 @@ func Start(opts *Options) (*Server, error) {
 	return &Server{server: s, secret: o.Secret}, nil
 }
 
-// address splits an address of Options, and checks it.
-func address(field, addr, secret string) (host string, port int, err error) {
+func badOption(format string, args ...any) error {
+	return fmt.Errorf("%w: embed: %w", wschannels.ErrInvalidOption, fmt.Errorf(format, args...))
+}
+
+// address splits an address, and checks it. what says what it is for.
+func address(what, addr, secret string) (host string, port int, err error) {
 	host, p, err := net.SplitHostPort(addr)
 	if err != nil {
-		return "", 0, fmt.Errorf("embed: Options.%s: %w", field, err)
+		return "", 0, badOption("%s: %w", what, err)
 	}
 	if port, err = strconv.Atoi(p); err != nil || port < 0 || port > 65535 {
-		return "", 0, fmt.Errorf("embed: Options.%s has port %q", field, p)
+		return "", 0, badOption("%s has port %q", what, p)
 	}
 	ip := net.ParseIP(host)
 	if secret == "" && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return "", 0, fmt.Errorf("embed: Options.%s is %q, which others may reach, and there is no Secret", field, addr)
+		return "", 0, badOption("%s is %q, which others may reach, and there is no Secret", what, addr)
 	}
 	if port == 0 {
 		port = server.RANDOM_PORT
@@ -164,7 +177,8 @@ func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
 	return nc, nil
 }
 
-// Broker returns a broker on the server. Its connection ends with the server.
+// Broker returns a broker on the server, which the caller closes before the server. Its
+// connection, within this process, ends with the server.
 func (s *Server) Broker(opts *natsbroker.Options) (*natsbroker.Broker, error) {
 	nc, err := s.Connect()
 	if err != nil {
@@ -181,7 +195,8 @@ func (s *Server) Broker(opts *natsbroker.Options) (*natsbroker.Broker, error) {
 	return b, nil
 }
 
-// URL is where clients of other processes connect, with the secret; "": nowhere.
+// URL returns the URL for clients in other processes, which contains the secret: for
+// natsbroker.Open. It is "" if there is no address for them.
 func (s *Server) URL() string {
 	addr := s.server.Addr()
 	if addr == nil {
@@ -194,7 +209,7 @@ func (s *Server) URL() string {
 	return u.String()
 }
 
-// Cluster is where the other servers connect; "": nowhere.
+// Cluster returns the address for the other servers, "" if there is none.
 func (s *Server) Cluster() string {
 	if addr := s.server.ClusterAddr(); addr != nil {
 		return addr.String()
@@ -202,8 +217,8 @@ func (s *Server) Cluster() string {
 	return ""
 }
 
-// Close stops the server. It waits for that until ctx ends. Brokers on it are to be closed
-// before.
+// Close stops the server, and waits until it has stopped or ctx ends. Brokers on it are to be
+// closed before.
 func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
 	for _, nc := range s.conns {

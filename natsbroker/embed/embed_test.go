@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/wschannels/wschannels"
 	"github.com/wschannels/wschannels/internal/leak"
@@ -263,12 +266,71 @@ func TestBadOptionsAreRefused(t *testing.T) {
 		if s, err := embed.Start(o); err == nil {
 			s.Close(patient(t))
 			t.Errorf("%s: no error", name)
+		} else if !errors.Is(err, wschannels.ErrInvalidOption) {
+			t.Errorf("%s: %v does not match ErrInvalidOption", name, err)
 		}
 	}
 	for _, addr := range []string{"", "127.0.0.1", "127.0.0.1:0", "0.0.0.0:7422"} {
 		if s, err := embed.Share(addr, dir); err == nil {
 			s.Close(patient(t))
 			t.Errorf("Share(%q): no error", addr)
+		} else if !errors.Is(err, wschannels.ErrInvalidOption) {
+			t.Errorf("Share(%q): %v does not match ErrInvalidOption", addr, err)
 		}
 	}
+	if _, err := embed.Share("127.0.0.1:7422", ""); !errors.Is(err, wschannels.ErrInvalidOption) {
+		t.Errorf("Share without a directory: %v, want ErrInvalidOption", err)
+	}
+}
+
+func TestOtherProcessesNeedTheSecret(t *testing.T) {
+	s, err := embed.Start(&embed.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0", Secret: "a b/c@d"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close(patient(t)) })
+	with, err := url.Parse(s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(with.String())
+	if err != nil {
+		t.Fatalf("with the secret: %v", err)
+	}
+	nc.Close()
+	without := *with
+	without.User = nil
+	if nc, err := nats.Connect(without.String()); !errors.Is(err, nats.ErrAuthorization) {
+		nc.Close()
+		t.Errorf("without the secret: %v, want ErrAuthorization", err)
+	}
+	if got := s.Cluster(); got != "" {
+		t.Errorf("Cluster() = %q of a server without one", got)
+	}
+}
+
+func TestAServerThatCannotStartSaysWhy(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := embed.Start(&embed.Options{Dir: file}); err == nil {
+		s.Close(patient(t))
+		t.Error("Start in a file: no error")
+	}
+	s, err := embed.Share(freeAddr(t), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close(patient(t)) })
+	eventually(t, "a reason", func() error {
+		if s.Err() == nil {
+			return errors.New("none")
+		}
+		return nil
+	})
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a server", s.Err)
 }

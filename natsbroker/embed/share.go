@@ -2,8 +2,6 @@ package embed
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -15,7 +13,8 @@ import (
 // takeOver is how often a process looks whether there is no server any more.
 const takeOver = 100 * time.Millisecond
 
-// A Shared is what [Share] returns.
+// A Shared is one process's part in a server that processes share; see [Share]. All methods
+// may be called concurrently.
 type Shared struct {
 	addr, dir string
 	closing   chan struct{}
@@ -28,41 +27,43 @@ type Shared struct {
 
 // Share has processes of one machine share a NATS server that one of them runs: the first
 // that listens on addr, "127.0.0.1:port". When that one ends, or dies, another takes over
-// within a second, with all that is stored in dir, which all name alike.
+// within about a second, with all that is stored in dir. All give the same addr and dir.
+// Share does not wait for the server; see [Shared.Err].
 //
-// They connect to URL:
+// All of them, the one with the server too, connect to its URL:
 //
 //	shared, err := embed.Share("127.0.0.1:7422", "/var/lib/chat")
 //	broker, err := natsbroker.Open(shared.URL(), nil)
 //
-// addr may only be a loopback address: any process of the machine may connect to it.
+// addr may only be a loopback address. There is no password: any process of the machine may
+// connect.
 func Share(addr, dir string) (*Shared, error) {
 	if dir == "" {
-		return nil, errors.New("embed: no directory")
+		return nil, badOption("there is no directory")
 	}
-	if _, port, err := address("addr", addr, ""); err != nil {
+	if _, port, err := address("the address of Share", addr, ""); err != nil {
 		return nil, err
 	} else if port <= 0 {
-		return nil, fmt.Errorf("embed: %q names no port, which all processes must know", addr)
+		return nil, badOption("the address of Share is %q, without the port that all processes must know", addr)
 	}
 	s := &Shared{addr: addr, dir: dir, closing: make(chan struct{})}
 	s.wg.Go(s.run)
 	return s, nil
 }
 
-// URL is where all processes connect.
+// URL returns the URL that all processes connect to.
 func (s *Shared) URL() string { return "nats://" + s.addr }
 
-// Err says why this process could not be the server when it last tried, other than that
-// another one is; nil if it could.
+// Err returns why this process could not run the server when it last tried. It is nil if it
+// could, has not tried, or another process runs it.
 func (s *Shared) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
 }
 
-// Close stops the server, if this process runs it, and has it run none any more. It waits
-// for that until ctx ends.
+// Close stops the server, if this process runs it: another one takes over. It waits until
+// that has stopped or ctx ends.
 func (s *Shared) Close(ctx context.Context) error {
 	s.once.Do(func() { close(s.closing) })
 	stopped := make(chan struct{})
@@ -84,10 +85,7 @@ func (s *Shared) run() {
 		// Who has the address may use the directory. So it is not the server that listens:
 		// it would open its files before.
 		if l, err := net.Listen("tcp", s.addr); err == nil {
-			err = s.serve(l)
-			s.mu.Lock()
-			s.err = err
-			s.mu.Unlock()
+			s.serve(l)
 		}
 		select {
 		case <-s.closing:
@@ -98,11 +96,14 @@ func (s *Shared) run() {
 }
 
 // serve runs a server behind l until Close.
-func (s *Shared) serve(l net.Listener) error {
+func (s *Shared) serve(l net.Listener) {
 	defer l.Close()
 	started, err := Start(&Options{Dir: s.dir})
+	s.mu.Lock()
+	s.err = err
+	s.mu.Unlock()
 	if err != nil {
-		return err
+		return
 	}
 	var wg sync.WaitGroup
 	stop := make(chan struct{})
@@ -124,7 +125,6 @@ func (s *Shared) serve(l net.Listener) error {
 	started.server.Shutdown() // which ends the pipes
 	started.server.WaitForShutdown()
 	wg.Wait()
-	return nil
 }
 
 // pipe connects conn with the server until either ends.

@@ -29,15 +29,16 @@ import (
 // [Subscriber].Interrupted.
 //
 // All methods may be called concurrently. One that may block returns when ctx ends, with its
-// cause or an error that matches one of the above. Names of groups are up to 255 bytes of
-// UTF-8 without control characters, and otherwise anything: "*", ">", "a.b", "{x}", " ". To
-// a box, a broker that panics has failed.
+// cause or an error that matches one of the above. Names of groups and users are 1 to 255
+// bytes of UTF-8 without control characters, and otherwise anything: "*", ">", "a.b", "{x}",
+// " ". The box checks them; a broker may, too. To a box, a broker that panics has failed.
 type Broker interface {
 	// Publish gives p the next place of its group: it sets Seq and Epoch, and Saved if
 	// p.Save and the history took it, in one step. Then every subscriber of the group gets
 	// it, on every node, this one included, perhaps only after Publish has returned: p
 	// itself, or a copy with its ID. A failed Publish has published nothing, unless its
-	// error matches ErrUnknownOutcome.
+	// error matches ErrUnknownOutcome. One that is larger than the engine carries is
+	// [ErrTooLarge].
 	//
 	// p is the caller's. The broker may keep its Message, and p itself until it has been
 	// delivered.
@@ -92,7 +93,8 @@ type HistoryBroker interface {
 	History(ctx context.Context, group string, opts *HistoryOptions) (HistoryPage, error)
 
 	// Flush forgets the history of the named groups; none named: of all. Seq goes on, and
-	// who missed what was forgotten is told so: Complete is false.
+	// who missed what was forgotten is told so: Complete is false. After an error some may
+	// have been forgotten.
 	Flush(ctx context.Context, groups ...string) error
 }
 
@@ -136,28 +138,31 @@ type MailboxBroker interface {
 	PutMail(ctx context.Context, user string, msgs []Message, front bool, limits MailboxLimits) (kept, lost int, err error)
 
 	// TakeMail empties the mailbox, and returns what was in it and is not too old, oldest
-	// first. Each message is returned to one caller.
+	// first. Each message is returned to one caller. If the error matches
+	// ErrUnknownOutcome, it may have been emptied, and what was in it is lost.
 	TakeMail(ctx context.Context, user string) ([]Message, error)
 }
 
-// MailboxLimits bounds one mailbox, as [Options] says.
+// MailboxLimits bounds one mailbox: Options.MailboxBytes and Options.MailboxTTL with their
+// defaults. Both are above 0.
 type MailboxLimits struct {
 	Bytes int           // counted as HistoryLimits.Bytes
-	TTL   time.Duration // by Message.Created
+	TTL   time.Duration // how old a message gets, by Message.Created
 }
 
 // A PresenceBroker is a [Broker] that knows who is in a group on all nodes. What a node
 // said is true for as long as its lease runs: a node that dies is gone when that ends.
 type PresenceBroker interface {
 	// Renew says that node lives for lease from now on, be that longer or shorter than
-	// before, and returns all nodes that do, node included. What nodes have said whose
-	// lease has ended goes, in time. A node renews before it says anything, and says
+	// before, and returns all nodes that do, node included. What a node has said is removed
+	// some time after its lease has ended. A node renews before it says anything, and says
 	// everything again after its lease has ended.
 	Renew(ctx context.Context, node string, lease time.Duration) (alive []string, err error)
 
 	// SetPresence records entries of group, each in place of the one with the same Node
 	// and ID, or, with Gone, removes it; and hands each to the group's subscribers on every
-	// node, this one included.
+	// node, this one included. After an error some may have been recorded; the box tells
+	// them again.
 	SetPresence(ctx context.Context, group string, entries ...PresenceEntry) error
 
 	// Presence returns the entries of nodes whose lease runs, in no order.

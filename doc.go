@@ -66,8 +66,9 @@
 // and events. No lock is held while the application's code runs or a connection is
 // written or read. Inside the package locks are taken in this order, most often one at
 // a time: box, registry, users, group (of the broker, the broker's table, a history; then
-// the stream's, the members'), presence, channel, its queue; and the timers', and those of
-// what is to be reported and caught up with, at any time, around none.
+// the stream's, the members'), presence, channel, its queue. Those of the timers, of what is
+// to be reported, caught up with or listened to, and of messages that reached only this box,
+// may be taken at any time, and around none.
 //
 // # Contexts
 //

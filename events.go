@@ -47,16 +47,18 @@ type Events struct {
 	// called one at a time, for one group in the order in which this node heard of it,
 	// and may call any method but CloseAll and Shutdown.
 	//
-	// A node is told about the groups that have members on it, from the first of them on,
-	// who is told of, too, until the last has gone. Who is there already, on other nodes,
-	// is not told: ask [ChannelBox.Presence]. A user has gone when their last channel
-	// has left all nodes for PresenceOptions.Grace; another channel at once, and one that
-	// SetUser gives another user as well. A node that dies is gone when its lease ends, and
-	// so is everybody on it.
+	// A node is told about a group while it has members of it, from the join of the first,
+	// included, to the leave of the last. Who was already there on other nodes is not
+	// told: ask [ChannelBox.Presence].
 	//
-	// Who has come and gone before OnPresence had the time for it is not told. While the
-	// Broker cannot be reached, events of other nodes wait until it can; those that were
-	// away for longer than their lease have the time of one to come back, unnoticed.
+	// A user leaves when they have had no channel in the group, on any node, for
+	// PresenceOptions.Grace. A channel without a user leaves at once, and so does a user
+	// whose channel [Channel.SetUser] gives to another. All who are on a node that dies
+	// leave when its lease has ended, up to a third of a lease later.
+	//
+	// Who comes and goes again before OnPresence had time for it is not told. While the
+	// Broker cannot be reached, events of other nodes wait. Nodes that an outage kept from
+	// renewing their lease have one more lease to come back, and nothing is told of it.
 	OnPresence func(e PresenceEvent)
 }
 

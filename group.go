@@ -100,7 +100,8 @@ func (g *Group) SendJSON(ctx context.Context, v any, opts *SendOptions) (SendRes
 	return g.Send(ctx, Message{Type: JSON, Data: p}, opts)
 }
 
-// History returns saved messages, oldest first; see [ChannelBox.History].
+// History returns saved messages, oldest first, and none if the Broker fails:
+// [ChannelBox.History] tells that apart.
 func (g *Group) History(opts *HistoryOptions) []Message {
 	if g.box != nil {
 		saved, _ := g.box.History(context.Background(), g.name, opts) // none if that fails
@@ -174,9 +175,9 @@ type SendResult struct {
 	Evicted int // older messages that gave way to it by SlowDropOldest
 	Closed  int // local members closed by it
 
-	// Remote counts other nodes that are known to have taken a message to a user: 0 or 1,
-	// as the first answer is the last that is waited for. It is mostly 0 where the user has
-	// channels here, too.
+	// Remote says, of a message to a user, that another node has taken it: 0 or 1, however
+	// many have, as only the first answer is waited for. It may be 0 where the user has
+	// channels here, too, as this node may be the first to answer.
 	Remote int
 }
 

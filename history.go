@@ -40,8 +40,9 @@ type HistoryOptions struct {
 	Since time.Time // only those created then or later
 }
 
-// Resolve returns l with its defaults, for brokers that apply it, or an error if it is
-// invalid or the environment variable is.
+// Resolve returns l with its defaults filled in, for brokers that keep to it. An invalid
+// field, or an invalid CHANNEL_BOX_HISTORY_SIZE where that is needed, is an error that
+// matches [ErrInvalidOption].
 func (l HistoryLimits) Resolve() (HistoryLimits, error) {
 	switch {
 	case l.Bytes < 0:

@@ -14,9 +14,10 @@ import (
 
 // PresenceOptions says for how long a node or a user may be away before they are missed.
 type PresenceOptions struct {
-	// Lease is how long this node counts as alive without a word from it: should it die,
-	// its channels are gone after that. It says a word three times as often. 0: 15 s; at
-	// least 1 s.
+	// Lease is how long this node counts as alive after its last renewal, which it makes
+	// three times in each: should it die, its channels are no longer in [ChannelBox.Presence]
+	// when its lease ends, and OnPresence hears of it up to a third of a lease later. 0:
+	// 15 s; at least 1 s.
 	Lease time.Duration
 
 	// Grace is how long a user who was in a group counts as present after their last

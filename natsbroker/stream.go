@@ -57,13 +57,26 @@ func (s *stream) ready(ctx context.Context) error {
 	if s.known() {
 		return nil
 	}
-	if _, err := s.b.js.CreateOrUpdateStream(ctx, s.config); err != nil {
+	if err := s.create(ctx); err != nil {
 		return s.b.failure(ctx, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ok = true
 	return nil
+}
+
+// create makes the stream, or, if it is there, has it as it is configured. A new one goes on
+// where none before it has been: a sequence that somebody remembers from a stream that was
+// lost is not that of a message of this one.
+func (s *stream) create(ctx context.Context) error {
+	fresh := s.config
+	fresh.FirstSeq = uint64(time.Now().UnixMicro())
+	_, err := s.b.js.CreateStream(ctx, fresh)
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		_, err = s.b.js.UpdateStream(ctx, s.config)
+	}
+	return err
 }
 
 // failure is the error of a call that asked NATS and has changed nothing.

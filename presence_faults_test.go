@@ -3,6 +3,7 @@ package wschannels_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -302,6 +303,33 @@ func TestPresenceIsBoundedWithoutTheEngine(t *testing.T) {
 			t.Errorf("kept when the engine is back: %+v", size)
 		}
 		presenceWant(t, "g", "ann, 1 channels, 1 users", n)
+	})
+}
+
+// Nor is anything kept of groups that were joined, and left again, without it.
+func TestPresenceForgetsGroupsThatWereLeftWithoutTheEngine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := presenceNodes(t, 1, nil)[0]
+		opts := wschannels.Options{
+			Broker: n.link, LocalFallback: true, Presence: &wschannels.PresenceOptions{},
+			Events: wschannels.Events{OnPresence: n.hear},
+		}
+		box := boxOf(t, &opts)
+		n.link.cutOff()
+		c, _ := boxMember(t, box, nil)
+		boxSetUser(t, c, "ann")
+		for i := range 1_000 {
+			group := fmt.Sprint(i)
+			boxJoin(t, box, c, group, nil)
+			if _, err := box.Leave(t.Context(), c, group); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute) // her graces are over
+		synctest.Wait()
+		if size := wschannels.PresenceSize(box); size.Groups > 10 || size.Records > 10 || size.Work > 10 {
+			t.Errorf("kept of 1,000 groups that nobody is in: %+v", size)
+		}
 	})
 }
 

@@ -116,11 +116,16 @@ func (t *presenceTable) group(name string) *presenceGroup {
 	return g
 }
 
-// tidy forgets g if there is nothing to know of it.
+// tidy forgets g if there is nothing to know of it: then there is nothing to ask either.
 func (t *presenceTable) tidy(g *presenceGroup) {
-	if len(g.records)+len(g.attendees) == 0 && g.asked == nil && !g.reading {
-		delete(t.groups, g.name)
+	if len(g.records)+len(g.attendees) > 0 || g.reading {
+		return
 	}
+	if g.asked != nil {
+		t.reads.Remove(g.asked)
+		g.asked = nil
+	}
+	delete(t.groups, g.name)
 }
 
 func (t *presenceTable) own(r *presenceRecord) bool { return r.Node == t.node }

@@ -190,6 +190,13 @@ func (s *script) want(what string, want ...string) {
 	boxWant(s.t, what, boxFlushed(s.t, s.c, s.conn), want)
 }
 
+// reported returns what was reported since the last time.
+func (s *script) reported() []error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reports
+}
+
 // wantLost checks what was reported since the last time, and Stats. Err is compared by
 // errors.Is.
 func (s *script) wantLost(want ...wschannels.LostError) {

@@ -107,7 +107,7 @@ func TestAMessageBehindAHoleWaitsNoLongerThanBrokerTimeout(t *testing.T) {
 				tt.set(s)
 				start := time.Now()
 				s.hear("a", 3)
-				for synctest.Wait(); len(s.reports) == 0; synctest.Wait() {
+				for synctest.Wait(); len(s.reported()) == 0; synctest.Wait() {
 					time.Sleep(100 * time.Millisecond)
 				}
 				if d := time.Since(start).Truncate(time.Second); d != tt.took {
@@ -148,8 +148,8 @@ func TestWhatIsHeldBehindAHoleIsBounded(t *testing.T) {
 			s.want("the member", "a1")
 			s.hear("a", 1027)
 			s.want("the member", scriptTexts("a", 3, 1027)...)
-			if len(s.reports) != 1 || !errors.As(s.reports[0], new(*wschannels.LostError)) {
-				t.Errorf("reported: %v", s.reports)
+			if len(s.reported()) != 1 || !errors.As(s.reported()[0], new(*wschannels.LostError)) {
+				t.Errorf("reported: %v", s.reported())
 			}
 			if n := s.box.Stats().Lost; n != 1 {
 				t.Errorf("%d lost, want 1", n)
@@ -169,8 +169,8 @@ func TestWhatIsHeldBehindAHoleIsBounded(t *testing.T) {
 				s.to.Deliver(&wschannels.Publication{Message: big, Epoch: "a"})
 			}
 			synctest.Wait()
-			if got := boxFlushed(s.t, s.c, s.conn); len(got) != 3 || len(s.reports) != 1 { // with 128 for each, two are too many
-				t.Errorf("%d messages, and %v was reported; want 3 and the loss", len(got), s.reports)
+			if got := boxFlushed(s.t, s.c, s.conn); len(got) != 3 || len(s.reported()) != 1 { // with 128 for each, two are too many
+				t.Errorf("%d messages, and %v was reported; want 3 and the loss", len(got), s.reported())
 			}
 		})
 	})

@@ -108,7 +108,7 @@ func TestALocalSendThatWasPublishedAllTheSameComesOnce(t *testing.T) {
 		n.after = nil
 		c, late := boxMember(t, b, nil)
 		boxJoin(t, b, c, "g", &wschannels.JoinOptions{ReplayLast: 1}) // has it from the history
-		n.delay = 0
+		n.set(func() { n.delay = 0 })
 		time.Sleep(10 * time.Second)
 		boxSend(t, b, "g", "y", nil)
 		time.Sleep(time.Second)

@@ -63,9 +63,10 @@ func (n *farNode) carry() {
 		}
 		f := n.onItsWay[0]
 		n.onItsWay = n.onItsWay[1:]
+		delay := n.delay
 		n.mu.Unlock()
-		if n.delay > 0 {
-			time.Sleep(n.delay)
+		if delay > 0 {
+			time.Sleep(delay)
 		} else {
 			runtime.Gosched()
 		}

@@ -21,7 +21,9 @@ local function publish(k)
 		end
 		g.saved, g.total, expires = seq, g.total + cost, math.max(expires, created + ttl)
 	end
-	if ttl > 0 and g.saved > before then redis.call('PEXPIRE', g.log, int(expires - now)) end
+	if ttl > 0 and g.saved > before then -- not before what is in it already: nodes' clocks differ
+		redis.call('PEXPIRE', g.log, int(math.max(redis.call('PTTL', g.log), expires - now)))
+	end
 	g.seq = before + ARGV[at + 3]
 	keep(g) -- before anybody hears of it
 	local place = g.epoch .. struct.pack('>d', before)

@@ -231,7 +231,7 @@ func promiseNoise(t *testing.T, rnd *rand.Rand) []byte {
 func testFuzzTargetsRunInCI(t *testing.T) {
 	for file, steps := range map[string][]string{
 		".ci/run":      {`(?m)^scripts/fuzz "\$fuzz_time"$`},
-		"scripts/fuzz": {`go list \./\.\.\.`, `go test -list '\^Fuzz'`, `go test .*-fuzz "\^\$target\\\$"`},
+		"scripts/fuzz": {`grep -rl --include='\*_test\.go' '\^func Fuzz' \.`, `go test -list '\^Fuzz'`, `go test .*-fuzz "\^\$target\\\$"`},
 	} {
 		for _, step := range steps {
 			if !regexp.MustCompile(step).MatchString(promiseRead(t, filepath.FromSlash(file))) {

@@ -39,9 +39,11 @@ func (s *shard) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range s.topics {
+		t.mu.Lock()
 		if t.sub != nil {
 			_ = t.sub.Unsubscribe() // an error says that nc is closed
 		}
+		t.mu.Unlock()
 	}
 	s.topics = nil
 }

@@ -39,6 +39,9 @@ func (b *Broker) Subscribe(ctx context.Context, group string, s wschannels.Subsc
 func (t *topic) add(s wschannels.Subscriber) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if err := context.Cause(t.shard.b.closing); err != nil {
+		return err // end would not see it
+	}
 	if t.sub == nil {
 		sub, err := t.shard.b.nc.ChanSubscribe(t.shard.b.deliverySubject(t.token), t.shard.msgs)
 		if err != nil {

@@ -66,13 +66,13 @@ func (b *Broker) pin(group string) (*topic, error) {
 	if !validName(group) {
 		return nil, wschannels.ErrInvalidGroup
 	}
-	if err := context.Cause(b.closing); err != nil {
-		return nil, err
-	}
 	name := token(group)
 	s := b.shards[maphash.String(seed, name)%uint64(len(b.shards))]
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := context.Cause(b.closing); err != nil { // end has been here, or is still to come
+		return nil, err
+	}
 	t := s.topics[name]
 	if t == nil {
 		t = &topic{group: group, token: name, shard: s}

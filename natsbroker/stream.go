@@ -87,6 +87,8 @@ func (b *Broker) failure(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, wschannels.ErrClosed), errors.Is(err, wschannels.ErrUnavailable):
 		return err
+	case errors.Is(err, wschannels.ErrUnknownOutcome): // says a context that knows nothing of this
+		return fmt.Errorf("%w: NATS: %v", wschannels.ErrUnavailable, err)
 	}
 	return fmt.Errorf("%w: NATS: %w", wschannels.ErrUnavailable, err)
 }

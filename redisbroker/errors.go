@@ -30,6 +30,16 @@ func failure(ctx context.Context, read bool, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
+	return because(kind, err)
+}
+
+// because is an error of one kind, even where its cause says the other: a context that ended
+// knows nothing of what had been done by then.
+func because(kind, err error) error {
+	if kind != wschannels.ErrUnavailable && errors.Is(err, wschannels.ErrUnavailable) ||
+		kind != wschannels.ErrUnknownOutcome && errors.Is(err, wschannels.ErrUnknownOutcome) {
+		return fmt.Errorf("redisbroker: %w: %v", kind, err)
+	}
 	return fmt.Errorf("redisbroker: %w: %w", kind, err)
 }
 
@@ -45,5 +55,5 @@ func refused(answer string) bool {
 
 // unavailable is the error of a call that has done nothing because of err.
 func unavailable(err error) error {
-	return fmt.Errorf("redisbroker: %w: %w", wschannels.ErrUnavailable, err)
+	return because(wschannels.ErrUnavailable, err)
 }

@@ -101,7 +101,7 @@ func (b *Broker) Request(ctx context.Context, address string, data []byte) ([]by
 	case <-b.ctx.Done():
 		return nil, fmt.Errorf("redisbroker: %w: no answer: %w", wschannels.ErrUnknownOutcome, wschannels.ErrClosed)
 	case <-ctx.Done():
-		return nil, fmt.Errorf("redisbroker: %w: no answer: %w", wschannels.ErrUnknownOutcome, context.Cause(ctx))
+		return nil, because(wschannels.ErrUnknownOutcome, context.Cause(ctx))
 	}
 }
 

@@ -3,7 +3,6 @@ package natsbroker
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -27,7 +26,8 @@ type Options struct {
 
 	// Retain is how long NATS keeps what is published: a group's order starts anew, in
 	// another epoch, when nobody has published to it, joined it or asked for its position for
-	// that long, even if it has members; and no message is saved for longer. 0: 24 h. Less than a second is an error.
+	// that long, even if it has members; and no message is saved for longer. At least a
+	// second, and at least History.TTL, which it is raised to. 0: 24 h.
 	Retain time.Duration
 
 	// Replicas is how many servers of a NATS cluster keep a copy: 1, 3 or 5. 0: 1. With 1,
@@ -42,7 +42,7 @@ type Options struct {
 	RequestTimeout time.Duration
 
 	// ProbeInterval is how often the broker looks whether NATS still answers on a
-	// connection that seems to be up. 0: 2 s.
+	// connection that seems to be up. At least 10 ms. 0: 2 s.
 	ProbeInterval time.Duration
 }
 
@@ -65,15 +65,16 @@ func (o *Options) resolve() (Options, error) {
 		return r, badOption("Prefix", fmt.Sprintf("is %q, not 1 to %d letters, digits, - and _", r.Prefix, maxPrefix))
 	case r.Retain < time.Second:
 		return r, badOption("Retain", "is less than a second")
-	case r.Replicas < 1 || r.Replicas > 5:
-		return r, badOption("Replicas", "is not 1 to 5")
+	case r.Replicas != 1 && r.Replicas != 3 && r.Replicas != 5:
+		return r, badOption("Replicas", "is not 1, 3 or 5")
 	case r.Storage != nats.FileStorage && r.Storage != nats.MemoryStorage:
 		return r, badOption("Storage", "is unknown")
 	case r.RequestTimeout < 0:
 		return r, badOption("RequestTimeout", "is negative")
-	case r.ProbeInterval < 0:
-		return r, badOption("ProbeInterval", "is negative")
+	case r.ProbeInterval < 10*time.Millisecond:
+		return r, badOption("ProbeInterval", "is less than 10 ms")
 	}
+	r.Retain = max(r.Retain, r.History.TTL)
 	return r, nil
 }
 
@@ -121,7 +122,7 @@ var (
 // have been made with [ConnectOptions].
 func New(nc *nats.Conn, opts *Options) (*Broker, error) {
 	if nc == nil {
-		return nil, errors.New("natsbroker: no connection")
+		return nil, fmt.Errorf("%w: natsbroker.New has no connection", wschannels.ErrInvalidOption)
 	}
 	o, err := opts.resolve()
 	if err != nil {

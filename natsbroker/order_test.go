@@ -264,16 +264,21 @@ func TestBadOptionsAreRefused(t *testing.T) {
 		"an instant":              {Retain: time.Millisecond},
 		"no replica":              {Replicas: -1},
 		"too many":                {Replicas: 6},
+		"no majority":             {Replicas: 2},
 		"another storage":         {Storage: nats.StorageType(7)},
 		"a negative timeout":      {RequestTimeout: -1},
 		"a probe before the last": {ProbeInterval: -1},
+		"probes without a pause":  {ProbeInterval: 1},
 	} {
-		if b, err := natsbroker.Open("nats://127.0.0.1:1", &o); err == nil {
+		b, err := natsbroker.Open("nats://127.0.0.1:1", &o)
+		if err == nil {
 			closeBroker(t, b)
-			t.Errorf("%s: no error", name)
+		}
+		if !errors.Is(err, wschannels.ErrInvalidOption) {
+			t.Errorf("%s: %v, want ErrInvalidOption", name, err)
 		}
 	}
-	if _, err := natsbroker.New(nil, nil); err == nil {
-		t.Error("no connection: no error")
+	if _, err := natsbroker.New(nil, nil); !errors.Is(err, wschannels.ErrInvalidOption) {
+		t.Errorf("no connection: %v, want ErrInvalidOption", err)
 	}
 }

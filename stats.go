@@ -49,7 +49,7 @@ type Stats struct {
 
 	BrokerErrors uint64 // errors of the Broker that no call returned; OnError and the log get them
 	Lost         uint64 // messages that members here missed; see [LostError]
-	LocalSends   uint64 // group sends that reached this box alone; see Options.LocalFallback
+	LocalSends   uint64 // to groups and users, that reached this box alone; see SendResult.Local
 
 	GroupsRefused  uint64 // joins and saved messages past MaxGroups or MaxGroupsPerChannel
 	HistoryEvicted uint64 // saved messages that made room or grew old; as HistoryBytes

@@ -19,12 +19,12 @@ func TestSendToUserWithoutTheEngine(t *testing.T) {
 			synctest.Wait()
 			links[0].silent = silent
 			links[0].setCut(true)
-			before := boxes[0].Stats().BrokerErrors
+			before := boxes[0].Stats().LocalSends
 			if res := boxSendUser(t, boxes[0], "ann", "1"); res.Queued != 1 || !res.Local {
 				t.Errorf("to a user who is here: %+v, want it queued, and Local", res)
 			}
-			if n := boxes[0].Stats().BrokerErrors - before; n != 1 {
-				t.Errorf("%d errors of the Broker were counted, want 1", n)
+			if n := boxes[0].Stats().LocalSends - before; n != 1 {
+				t.Errorf("%d local sends were counted, want 1", n)
 			}
 			boxWant(t, "received", boxFlushed(t, c, conn), []string{"1"})
 			if res, err := boxes[0].SendToUser(t.Context(), "bob", "x"); !errors.Is(err, ErrUnavailable) || res != (SendResult{}) {

@@ -71,7 +71,7 @@ func (r *remoteUsers) send(ctx context.Context, m *mail, f *fanout) (SendResult,
 		f.result.Remote = 1
 	case here && err != nil && err != ErrNobody:
 		f.result.Local = true
-		r.direct.box.brokerFailed(err)
+		r.direct.box.counters.localSends.Add(1) // which the result says, too: no news for OnError
 	case here:
 	case err != nil && err != ErrNobody:
 		return SendResult{}, err

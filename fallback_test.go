@@ -207,9 +207,9 @@ func TestAJoinFallsBack(t *testing.T) {
 				if n := wschannels.CatchingUp(b); n != 0 {
 					t.Errorf("%d groups are still catching up", n)
 				}
-				calls := nodes[0].calls
+				calls := nodes[0].called()
 				time.Sleep(time.Minute)
-				if n := nodes[0].calls - calls; n != 0 {
+				if n := nodes[0].called() - calls; n != 0 {
 					t.Errorf("the engine is asked %d times, and nothing is to be done", n)
 				}
 				boxSend(t, boxes[1], "g", "back", nil)

@@ -74,6 +74,13 @@ func (n *farNode) carry() {
 	}
 }
 
+// called returns how many calls needed the engine.
+func (n *farNode) called() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.calls
+}
+
 // reach fails while the engine is away: at once, or when ctx ends.
 func (n *farNode) reach(ctx context.Context, silence error) (*farEngine, error) {
 	n.mu.Lock()

@@ -190,13 +190,13 @@ func TestAJoinFallsBack(t *testing.T) {
 					}
 				}
 				synctest.Wait()
-				tried := nodes[0].calls
+				tried := nodes[0].called()
 				start := time.Now()
 				second, secondConn := boxMember(t, b, nil, "g") // somebody else has tried already
 				if d := time.Since(start); d != 0 {
 					t.Errorf("the second join took %v", d)
 				}
-				if n := nodes[0].calls - tried; n != 0 {
+				if n := nodes[0].called() - tried; n != 0 {
 					t.Errorf("the second join asked the engine %d times", n)
 				}
 				if res := boxSend(t, b, "g", "here", nil); !res.Local || res.Queued != 2 {
@@ -250,9 +250,9 @@ func TestNothingGrowsWhileTheEngineIsAway(t *testing.T) {
 			boxJoin(t, b, c, fmt.Sprint("g", i), nil)
 		}
 		time.Sleep(10 * time.Second)
-		calls := nodes[0].calls
+		calls := nodes[0].called()
 		time.Sleep(time.Minute)
-		if n := nodes[0].calls - calls; n == 0 || n > 16*31 {
+		if n := nodes[0].called() - calls; n == 0 || n > 16*31 {
 			t.Errorf("%d calls in a minute, want 16 each 2 s", n)
 		}
 		nodes[0].restore()

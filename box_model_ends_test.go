@@ -362,7 +362,7 @@ func (k *modelCheck) historyBytes() (least, most int64) {
 func (k *modelCheck) traceUser(user string) string {
 	var lines []modelLine
 	for _, u := range k.tenures[user] {
-		lines = append(lines, modelLine{u.named.call, fmt.Sprintf("channel %d (calm %v) is %s's until %d..%d", u.ch.id, u.ch.calm, user, u.earliest, u.latest)})
+		lines = append(lines, modelLine{u.named.call, fmt.Sprintf("channel %d of box %d (calm %v, queue %d) is %s's until %d..%d", u.ch.id, u.ch.box, u.ch.calm, u.ch.opts.QueueBytes, user, u.earliest, u.latest)})
 	}
 	for _, s := range k.sends {
 		if s.user == user {

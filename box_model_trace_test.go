@@ -44,8 +44,8 @@ func (s *modelSend) String() string {
 	for _, ch := range s.except {
 		except = append(except, ch.id)
 	}
-	return fmt.Sprintf("%v send %d to %s: form %d, %d bytes, save %v, except %v: Seq %d Saved %v Queued %d Waiting %d Dropped %d Evicted %d Closed %d, %v",
-		s.modelSpan, s.n, to, s.form, len(s.text), s.save, except, s.res.Seq, s.res.Saved, s.res.Queued, s.res.Waiting, s.res.Dropped, s.res.Evicted, s.res.Closed, s.err)
+	return fmt.Sprintf("%v send %d from %d to %s: form %d, %d bytes, save %v, except %v: Seq %d Saved %v Queued %d Waiting %d Dropped %d Evicted %d Closed %d Remote %d, %v",
+		s.modelSpan, s.n, s.box, to, s.form, len(s.text), s.save, except, s.res.Seq, s.res.Saved, s.res.Queued, s.res.Waiting, s.res.Dropped, s.res.Evicted, s.res.Closed, s.res.Remote, s.err)
 }
 
 func (j *modelJoin) String() string {

@@ -60,6 +60,20 @@ func newCatchup(rs *roomTable) *catchup {
 func (c *catchup) add(s *stream, urgent bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.put(s, urgent)
+}
+
+// addNew is add for a stream that may have been tried in vain: then it waits for its turn.
+func (c *catchup) addNew(s *stream) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.errand.state != errandLater {
+		c.put(s, false)
+	}
+}
+
+// put is add. c.mu is held.
+func (c *catchup) put(s *stream, urgent bool) {
 	e := &s.errand
 	switch {
 	case c.closed:

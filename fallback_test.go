@@ -196,6 +196,7 @@ func TestAJoinFallsBack(t *testing.T) {
 				if d := time.Since(start); d != 0 {
 					t.Errorf("the second join took %v", d)
 				}
+				synctest.Wait()
 				if n := nodes[0].called() - tried; n != 0 {
 					t.Errorf("the second join asked the engine %d times", n)
 				}

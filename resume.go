@@ -101,5 +101,5 @@ func (s *stream) place(m *member, p Position, last bool) (at Position, whole, ok
 func (s *stream) unknown() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.room.rooms.catchup.add(s, false)
+	s.room.rooms.catchup.addNew(s)
 }

@@ -132,12 +132,12 @@ func (c *Channel) begin(end *CloseError, from origin) bool {
 		r.Remove(c)
 	}
 	c.queue.refuse()
+	if box != nil {
+		box.channelCloses(c, end, from&isFault != 0)
+	}
 	c.cancel(end)
 	if alarms != nil {
 		alarms.stop(alarm)
-	}
-	if box != nil {
-		box.channelCloses(c, end, from&isFault != 0)
 	}
 	if takeOver {
 		go c.drain() // ends with the connection

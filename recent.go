@@ -33,5 +33,10 @@ func (r *recent) add(id uuid.UUID) bool {
 	return true
 }
 
+func (r *recent) has(id uuid.UUID) bool {
+	_, ok := r.ids[id]
+	return ok
+}
+
 // forget is for what leaves this box again.
 func (r *recent) forget(id uuid.UUID) { delete(r.ids, id) }

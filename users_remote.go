@@ -83,12 +83,16 @@ func (r *remoteUsers) send(ctx context.Context, m *mail, f *fanout) (SendResult,
 	return f.result, nil
 }
 
-// deliver offers m to the user's channels in this box, and reports whether there are any.
+// deliver offers m to the user's channels in this box, and reports whether there are any,
+// or were when m came by the mailbox, which may be faster.
 func (r *remoteUsers) deliver(m *mail, f *fanout) bool {
 	u := r.users
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.online[m.user] == nil {
+	switch {
+	case r.recent.has(m.ID):
+		return true
+	case u.online[m.user] == nil:
 		return false
 	}
 	f.slow = nil

@@ -185,6 +185,36 @@ func TestWhatAnotherNodeHasHadDoesNotComeAgain(t *testing.T) {
 	})
 }
 
+// A request may come after the mailbox has, by another way, brought what it carries.
+func TestARequestThatTheMailboxOvertookDoesNotComeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		boxes, links := directCluster(t, 2, Options{})
+		dying, dyingConn := boxDevice(t, boxes[0], "ann", nil)
+		synctest.Wait()
+		dyingConn.Stall()
+		gate := links[0].hold("u/ann")
+		sent := make(chan SendResult)
+		go func() {
+			res, err := boxes[0].SendToUser(t.Context(), "ann", "1")
+			if err != nil {
+				t.Error(err)
+			}
+			sent <- res
+		}()
+		synctest.Wait()
+		dying.CloseNow()
+		synctest.Wait()
+		other, conn := boxDevice(t, boxes[1], "ann", nil)
+		synctest.Wait()
+		boxWant(t, "from the mailbox", boxFlushed(t, other, conn), boxNumbers(1, 1))
+		close(gate)
+		if res := <-sent; res.Queued != 1 || res.Remote != 1 {
+			t.Errorf("%+v, want one here, and the other node", res)
+		}
+		boxWant(t, "then", boxFlushed(t, other, conn), nil)
+	})
+}
+
 // It is newer than what the engine has.
 func TestWhatWaitedBehindMailThatWasNotTakenGoesBehindIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

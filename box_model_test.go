@@ -37,7 +37,7 @@ var errModel = errors.New("the model has failed the connection")
 
 // Real concurrency: what happens at the same time is only known within bounds.
 func TestModel(t *testing.T) {
-	modelEach(t, 100, func(t *testing.T, seed uint64) {
+	modelEach(t, 500, func(t *testing.T, seed uint64) {
 		before := runtime.NumGoroutine()
 		t.Cleanup(func() { boxGoroutines(t, before) }) // after all others
 		runModel(t, seed, false)

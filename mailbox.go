@@ -16,7 +16,7 @@ type mail struct {
 	written atomic.Bool  // one of them has written it
 
 	// Guarded by the users' mu.
-	boxed bool     // it is in the mailbox
+	boxed bool     // it is in the mailbox, or waits behind what comes from the Broker's
 	late  bool     // and newer than what is in the Broker's
 	owed  *Channel // if not nil: it waits for this channel alone, while others may have it
 }
@@ -151,7 +151,8 @@ func (b *mailboxes) empty(user string) (all []*mail) {
 	return all
 }
 
-// cutLate removes what is late from user's mailbox, the newest there, and returns it.
+// cutLate removes what is late from user's mailbox, the newest there, and returns it: it
+// waits elsewhere.
 func (b *mailboxes) cutLate(user string) (late []*mail) {
 	if b.first(user) == nil {
 		return nil
@@ -160,7 +161,7 @@ func (b *mailboxes) cutLate(user string) (late []*mail) {
 	n := len(box.mail)
 	for n > 0 && box.mail[n-1].late {
 		n--
-		box.mail[n].boxed, box.mail[n].late = false, false
+		box.mail[n].late = false
 		b.grow(box, -cost(box.mail[n].Message))
 	}
 	late = slices.Clone(box.mail[n:])

@@ -30,6 +30,7 @@ func (ar *arrival) hold(m *mail) bool {
 	if m.owed == nil || size > m.owed.queue.limit-ar.bytes || len(ar.held) >= m.owed.queue.most() {
 		return false
 	}
+	m.boxed = true
 	ar.held = append(ar.held, m)
 	ar.bytes += size
 	return true
@@ -83,7 +84,8 @@ func (r *remoteUsers) offline(user string) {
 	if ar := r.arrivals[user]; ar != nil {
 		delete(r.arrivals, user)
 		for _, m := range ar.held {
-			if m.late = true; m.had() || !r.users.keep(m) {
+			m.boxed, m.late = false, true
+			if m.had() || !r.users.keep(m) {
 				r.users.mail.lost++
 			}
 		}
@@ -305,6 +307,7 @@ func (s userSubject) away() {
 func (u *users) release(a *account, ar *arrival) {
 	ar.holds = false
 	for _, m := range ar.held {
+		m.boxed = false
 		u.hand(a, m)
 	}
 	ar.held, ar.bytes = nil, 0

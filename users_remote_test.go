@@ -215,6 +215,26 @@ func TestARequestThatTheMailboxOvertookDoesNotComeAgain(t *testing.T) {
 	})
 }
 
+// What waits behind mail that is on its way waits once, though another channel gives it back.
+func TestWhatWaitsBehindMailIsNotGivenBackBesides(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		boxes, links := directCluster(t, 2, Options{})
+		boxSendUser(t, boxes[1], "ann", "1")
+		gate := links[0].hold("take")
+		c, conn := boxDevice(t, boxes[0], "ann", nil)
+		dying, dyingConn := boxDevice(t, boxes[0], "ann", nil)
+		dyingConn.Stall()
+		if res := boxSendUser(t, boxes[0], "ann", "2"); res.Queued != 1 || res.Waiting != 1 {
+			t.Errorf("%+v, want it queued for one channel, and to wait for the other", res)
+		}
+		dying.CloseNow()
+		synctest.Wait()
+		close(gate)
+		synctest.Wait()
+		boxWant(t, "the other", boxFlushed(t, c, conn), boxNumbers(1, 2))
+	})
+}
+
 // It is newer than what the engine has.
 func TestWhatWaitedBehindMailThatWasNotTakenGoesBehindIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

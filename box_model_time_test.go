@@ -124,6 +124,9 @@ func (k *modelCheck) mustEnd(ch *modelChannel) (ends []modelEnd) {
 		switch {
 		case c.ch == nil && c.box == ch.box && c.call > ch.opened.call, c.ch == ch && c.how != "FailWrites":
 			add(c.from, c.code, c.how)
+			if c.how == "Hangup" { // a write may find out before the read does
+				add(c.from, websocket.StatusAbnormalClosure, "a write to who hung up")
+			}
 		}
 	}
 	if o.TTL > 0 {

@@ -104,6 +104,10 @@ type RequestBroker interface {
 	// Listen hands what is sent to address to l, which is comparable, until Unlisten. As
 	// with Subscribe, it returns once that works, and it works again after an outage;
 	// Unlisten does not need the engine.
+	//
+	// A request that the engine still hands to a node without a listener at address, as it
+	// was on its way, is answered, too: nobody is here. That is ErrNobody for who sent it,
+	// unless another node has a listener. It is not left to time out.
 	Listen(ctx context.Context, address string, l Listener) error
 	Unlisten(ctx context.Context, address string, l Listener) error
 

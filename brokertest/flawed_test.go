@@ -63,6 +63,8 @@ var flawed = []struct{ flaw, breaks string }{
 	{"asks one listener", "Requests/ARequestReachesEveryListenerOnceAndOneAnswerComesBack"},
 	{"waits for somebody", "Requests/ARequestToNobodySaysSoAtOnce"},
 	{"hears after Unlisten", "Requests/AfterUnlistenNothingMoreIsHeard"},
+	{"leaves requests to who has gone unanswered", "Requests/ARequestThatFindsItsListenerGoneIsNobodys"},
+	{"takes nobody for an answer that counts", "Requests/ARequestThatFindsItsListenerGoneIsNobodys"},
 	{"takes silence for nobody", "Requests/ASilentListenerIsAnUnknownOutcomeWhenTheContextEnds"},
 	{"mixes answers up", "Requests/ConcurrentRequestsGetTheirOwnAnswers"},
 	{"takes mail in the wrong order", "Mailboxes/MailIsTakenInOrderAndOnce"},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ var requestPromises = []promise{
 	{"ARequestReachesEveryListenerOnceAndOneAnswerComesBack", testRequest},
 	{"ARequestToNobodySaysSoAtOnce", testNobody},
 	{"AfterUnlistenNothingMoreIsHeard", testUnlisten},
+	{"ARequestThatFindsItsListenerGoneIsNobodys", testListenerLeaves},
 	{"ListeningTwiceIsListeningOnce", testListenTwice},
 	{"ASilentListenerIsAnUnknownOutcomeWhenTheContextEnds", testSilence},
 	{"AnAnswerMayComeLaterAndFromAnywhere", testLateAnswer},
@@ -87,6 +89,62 @@ func testUnlisten(t *testing.T, s *suite) {
 	listen(t, nodes[0], "a", goes) // and back
 	request(t, nodes[1], "a", "3")
 	wantTexts(t, "who came back", goes.heard(), "b: 2", "a: 3")
+}
+
+// Whoever asks for one who moves from node to node all the time gets an answer, or hears
+// that nobody is there: of a request that nobody has heard, and of no other.
+func testListenerLeaves(t *testing.T, s *suite) {
+	s.needs(t, Requests)
+	const moves, askers = 200, 8
+	nodes := s.nodes(t, 3)
+	ls := []*listener{newListener(echo), newListener(echo)}
+	var mu sync.Mutex // guards nobodys
+	nobodys := make(map[string]bool)
+	gone := make(chan struct{})
+	var all sync.WaitGroup
+	end := sync.OnceFunc(func() {
+		close(gone)
+		all.Wait()
+	})
+	defer end()
+	for k := range askers {
+		all.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-gone:
+					return
+				default:
+				}
+				text := fmt.Sprint(k, " ", i)
+				switch got, err := nodes[k%3].(wschannels.RequestBroker).Request(patient(t), "a", []byte(text)); {
+				case errors.Is(err, wschannels.ErrNobody):
+					mu.Lock()
+					nobodys[text] = true
+					mu.Unlock()
+				case err != nil || string(got) != text:
+					t.Errorf("the answer to %q is %q, %v, want the same or ErrNobody", text, got, err)
+					return
+				}
+			}
+		})
+	}
+	listen(t, nodes[2], "a", ls[1])
+	for i := range moves {
+		from, to := 1-i%2, i%2
+		if i%4 == 0 {
+			unlisten(t, nodes[1+from], "a", ls[from])
+		}
+		listen(t, nodes[1+to], "a", ls[to])
+		request(t, nodes[0], "a", "is anybody here?") // so that the others have time
+		unlisten(t, nodes[1+from], "a", ls[from])
+	}
+	end()
+	settle(t, nodes...)
+	for _, text := range slices.Concat(ls[0].heard(), ls[1].heard()) {
+		if _, text, _ = strings.Cut(text, ": "); nobodys[text] {
+			t.Errorf("%q is heard, and to who sent it nobody is there", text)
+		}
+	}
 }
 
 func testListenTwice(t *testing.T, s *suite) {

@@ -134,8 +134,11 @@ func (n *wireNode) Request(ctx context.Context, address string, data []byte) ([]
 		}
 	}()
 	answer, err := c.memory.Request(inner, address, data)
-	if errors.Is(err, wschannels.ErrUnknownOutcome) {
+	switch {
+	case errors.Is(err, wschannels.ErrUnknownOutcome):
 		err = n.unlessClosed(err)
+	case err == nil && answer == nil: // says a node whose listener has gone
+		err = wschannels.ErrNobody
 	}
 	return answer, err
 }

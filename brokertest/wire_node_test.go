@@ -63,6 +63,9 @@ func (n *wireNode) run() {
 				return
 			case <-c.more:
 				for _, e := range c.pop() {
+					if n.flaw("takes nobody for an answer that counts") {
+						<-time.After(time.Millisecond) // or there is seldom another listener
+					}
 					n.handle(e)
 				}
 			case <-c.dead:
@@ -141,6 +144,10 @@ func (c *wireConn) listen(address string) {
 	c.addresses[address] = true
 }
 
+// absenceTime is how long the answer that nobody is here waits for another node's: the first
+// one counts.
+const absenceTime = 50 * time.Millisecond
+
 // handle hands e on to whom it concerns.
 func (n *wireNode) handle(e wireEvent) {
 	n.mu.Lock()
@@ -151,9 +158,17 @@ func (n *wireNode) handle(e wireEvent) {
 		for _, l := range listeners {
 			l.Interrupted(e.address)
 		}
+	case e.address != "" && len(listeners) == 0:
+		switch n.engine.flaw {
+		case "leaves requests to who has gone unanswered":
+		case "takes nobody for an answer that counts":
+			e.answer(nil)
+		default:
+			time.AfterFunc(absenceTime, func() { e.answer(nil) })
+		}
 	case e.address != "":
 		for _, l := range listeners {
-			l.Hear(e.address, e.data, e.answer)
+			l.Hear(e.address, e.data, func(data []byte) { e.answer(append([]byte{}, data...)) })
 		}
 	case e.interrupted:
 		for _, s := range subs {

@@ -113,6 +113,13 @@ func (s *shard) reject(t *topic, err error) {
 	}
 }
 
+// reject is that for what is not of one group: all subscribers are told.
+func (b *Broker) reject(what string, err error) {
+	if b.garbage.allow() {
+		b.fail(fmt.Errorf("natsbroker: dropped what came as %s: %w", what, err))
+	}
+}
+
 // interrupt has the subscribers of t told, nil: all.
 func (s *shard) interrupt(t *topic) {
 	s.mu.Lock()

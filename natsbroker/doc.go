@@ -48,5 +48,6 @@
 // of NATS carries (max_payload, 1 MiB unless configured), and neither does one publication.
 //
 // Within a cluster of NATS servers, interest spreads by itself: a request within the first
-// milliseconds of a Listen, from a node at another server, may find nobody.
+// milliseconds of a Listen, from a node at another server, may find nobody, and one within the
+// milliseconds around an Unlisten may get no answer.
 package natsbroker

@@ -76,6 +76,7 @@ func (l *link) lost(why error) {
 	l.why = why
 	l.lose(why)
 	l.mu.Unlock()
+	l.b.requests.abandon()
 	l.b.fail(why)
 }
 

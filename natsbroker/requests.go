@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/wschannels/wschannels"
@@ -20,6 +21,8 @@ type requests struct {
 
 	mu        sync.Mutex // guards what follows
 	addresses map[string]*address
+	leaving   []*nats.Subscription      // that NATS may not have ended yet
+	absences  map[*nats.Msg]*time.Timer // requests without a listener here, and not answered yet
 }
 
 // An address is one that somebody here listens to.
@@ -31,19 +34,26 @@ type address struct {
 }
 
 func (r *requests) init(b *Broker) {
-	r.b, r.msgs, r.wake, r.addresses = b, make(chan *nats.Msg, maxQueued), make(chan struct{}, 1), make(map[string]*address)
+	r.b, r.msgs, r.wake = b, make(chan *nats.Msg, maxQueued), make(chan struct{}, 1)
+	r.addresses, r.absences = make(map[string]*address), make(map[*nats.Msg]*time.Timer)
 }
 
 func (b *Broker) requestSubject(token string) string { return b.opts.Prefix + ".r." + token }
 
-// answered begins an answer: an empty message would be NATS's own.
-const answered = 1
+// What an answer begins with: an empty message would be NATS's own.
+const (
+	answered = 1
+	absent   = 2 // nobody listens here; nothing follows
+)
 
-var errInvalidAddress = errors.New("natsbroker: invalid address")
+var (
+	errInvalidAddress = errors.New("natsbroker: invalid address")
+	errNoReply        = errors.New("wschannels: it cannot be answered")
+)
 
 // Listen is [wschannels.RequestBroker]'s.
-func (b *Broker) Listen(ctx context.Context, name string, l wschannels.Listener) error {
-	if !validAddress(name) {
+func (b *Broker) Listen(ctx context.Context, address string, l wschannels.Listener) error {
+	if !validAddress(address) {
 		return errInvalidAddress
 	}
 	ctx, cancel, err := b.call(ctx)
@@ -54,13 +64,13 @@ func (b *Broker) Listen(ctx context.Context, name string, l wschannels.Listener)
 	if err := b.order.ready(ctx); err != nil {
 		return err
 	}
-	added, err := b.requests.add(name, l)
+	added, err := b.requests.add(address, l)
 	if err == nil {
 		err = b.leader(ctx)
 	}
 	if err != nil {
 		if added {
-			b.requests.remove(name, l)
+			b.requests.remove(address, l)
 		}
 		return b.failure(ctx, err)
 	}
@@ -96,28 +106,28 @@ func (r *requests) remove(name string, l wschannels.Listener) {
 	}
 	a.listeners = slices.DeleteFunc(slices.Clone(a.listeners), func(o wschannels.Listener) bool { return o == l })
 	if len(a.listeners) == 0 {
-		_ = a.sub.Unsubscribe() // an error says that nc is closed
 		delete(r.addresses, key)
+		r.leave(a.sub)
 	}
 }
 
 // Unlisten is [wschannels.RequestBroker]'s.
-func (b *Broker) Unlisten(ctx context.Context, name string, l wschannels.Listener) error {
+func (b *Broker) Unlisten(ctx context.Context, address string, l wschannels.Listener) error {
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case b.closing.Err() != nil:
 		return context.Cause(b.closing)
-	case !validAddress(name):
+	case !validAddress(address):
 		return errInvalidAddress
 	}
-	b.requests.remove(name, l)
+	b.requests.remove(address, l)
 	return nil
 }
 
 // Request is [wschannels.RequestBroker]'s.
-func (b *Broker) Request(ctx context.Context, name string, data []byte) ([]byte, error) {
-	if !validAddress(name) {
+func (b *Broker) Request(ctx context.Context, address string, data []byte) ([]byte, error) {
+	if !validAddress(address) {
 		return nil, errInvalidAddress
 	}
 	if limit := int(b.nc.MaxPayload()); limit > 0 && len(data) > limit {
@@ -138,7 +148,7 @@ func (b *Broker) Request(ctx context.Context, name string, data []byte) ([]byte,
 		ctx, stop = context.WithTimeoutCause(ctx, b.opts.RequestTimeout, errSilent)
 		defer stop()
 	}
-	m, err := b.nc.RequestWithContext(ctx, b.requestSubject(token(name)), data)
+	m, err := b.nc.RequestWithContext(ctx, b.requestSubject(token(address)), data)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, wschannels.ErrNobody
@@ -146,10 +156,12 @@ func (b *Broker) Request(ctx context.Context, name string, data []byte) ([]byte,
 		return nil, b.failure(ctx, err)
 	case err != nil:
 		return nil, b.unsure(ctx, err)
-	case len(m.Data) == 0 || m.Data[0] != answered:
-		return nil, fmt.Errorf("%w: not an answer", wschannels.ErrUnknownOutcome)
+	case len(m.Data) > 0 && m.Data[0] == answered:
+		return m.Data[1:], nil
+	case len(m.Data) == 1 && m.Data[0] == absent:
+		return nil, wschannels.ErrNobody
 	}
-	return m.Data[1:], nil
+	return nil, fmt.Errorf("%w: not an answer", wschannels.ErrUnknownOutcome)
 }
 
 // run hands on requests until the broker is closed.
@@ -206,6 +218,10 @@ func (r *requests) tellInterrupted(which func(*address) bool) {
 }
 
 func (r *requests) hear(m *nats.Msg) {
+	if m.Reply == "" {
+		r.b.reject("a request", errNoReply)
+		return
+	}
 	r.mu.Lock()
 	var name string
 	var listeners []wschannels.Listener
@@ -213,12 +229,12 @@ func (r *requests) hear(m *nats.Msg) {
 		name, listeners = a.name, a.listeners
 	}
 	r.mu.Unlock()
-	if m.Reply == "" {
-		return // nobody's request
+	if len(listeners) == 0 {
+		r.absence(m)
 	}
 	for _, l := range listeners {
 		l.Hear(name, m.Data, func(data []byte) {
-			if _, err := r.b.link.up(); err == nil {
+			if r.b.nc.IsConnected() { // or it would be sent some time
 				_ = m.Respond(append([]byte{answered}, data...)) // who asked sees that none comes
 			}
 		})
@@ -228,9 +244,26 @@ func (r *requests) hear(m *nats.Msg) {
 // end stops listening. Nothing of the broker runs any more.
 func (r *requests) end() {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, a := range r.addresses {
-		_ = a.sub.Unsubscribe() // an error says that nc is closed
+	for key, a := range r.addresses {
+		delete(r.addresses, key)
+		r.leave(a.sub)
 	}
-	clear(r.addresses)
+	connected := r.b.nc.IsConnected()
+	r.mu.Unlock()
+	if connected && r.b.nc.FlushTimeout(time.Second) == nil { // nothing more comes
+		for len(r.msgs) > 0 {
+			r.absence(<-r.msgs)
+		}
+	}
+	r.abandon()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for m, timer := range r.absences {
+		timer.Stop()
+		delete(r.absences, m)
+		_ = m.Respond([]byte{absent})
+	}
+	if connected {
+		_ = r.b.nc.FlushTimeout(time.Second) // an error is as answers that are lost
+	}
 }

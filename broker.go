@@ -148,7 +148,7 @@ type MailboxBroker interface {
 }
 
 // MailboxLimits bounds one mailbox: Options.MailboxBytes and Options.MailboxTTL with their
-// defaults. Both are above 0.
+// defaults. Both are above 0; where one is not, nothing is kept.
 type MailboxLimits struct {
 	Bytes int           // counted as HistoryLimits.Bytes
 	TTL   time.Duration // how old a message gets, by Message.Created

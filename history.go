@@ -10,9 +10,10 @@ import (
 	"time"
 )
 
-// messageCost is what a kept message counts beside its payload: about what the
-// struct, its slice and their bookkeeping take.
-const messageCost = 128
+// MessageCost is what a kept message counts beside its payload, in bytes, in
+// [HistoryLimits].Bytes and [MailboxLimits].Bytes: about what the struct, its slice and their
+// bookkeeping take.
+const MessageCost = 128
 
 // historySizeEnv names the environment variable with the default of
 // HistoryLimits.Bytes.
@@ -20,7 +21,7 @@ const historySizeEnv = "CHANNEL_BOX_HISTORY_SIZE"
 
 // HistoryLimits bounds a [History]. Values below 0 are errors.
 type HistoryLimits struct {
-	// Bytes is how much it holds: payload bytes, and 128 for each message. 0: the
+	// Bytes is how much it holds: payload bytes, and MessageCost for each message. 0: the
 	// value of the environment variable CHANNEL_BOX_HISTORY_SIZE when the history
 	// or the box is made (a whole number above 0, or that is an error), else 1 MiB.
 	Bytes int
@@ -90,7 +91,7 @@ func NewHistory(limits *HistoryLimits) (*History, error) {
 	return &History{limits: l}, nil
 }
 
-func cost(m Message) int { return len(m.Data) + messageCost }
+func cost(m Message) int { return len(m.Data) + MessageCost }
 
 // Append adds m and removes as many of the oldest as that takes. A message that alone
 // is over Bytes is [ErrTooLarge], and nothing is removed for it. m.Data must not be

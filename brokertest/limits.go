@@ -18,9 +18,6 @@ var limitPromises = []promise{
 	{"NoReaderEverSeesMoreThanTheLimits", testNeverOver},
 }
 
-// messageCost is what a message counts beside its payload; see HistoryLimits.Bytes.
-const messageCost = 128
-
 func testLen(t *testing.T, s *suite) {
 	nodes := s.limited(t, 3, wschannels.HistoryLimits{Len: 3, Bytes: 1 << 20})
 	var epoch string
@@ -48,7 +45,7 @@ func testLen(t *testing.T, s *suite) {
 
 func testBytes(t *testing.T, s *suite) {
 	const size = 100
-	nodes := s.limited(t, 2, wschannels.HistoryLimits{Bytes: 3 * (size + messageCost)})
+	nodes := s.limited(t, 2, wschannels.HistoryLimits{Bytes: 3 * (size + wschannels.MessageCost)})
 	add := func(name string, size int) {
 		t.Helper()
 		publish(t, nodes[0], saved("g", name+strings.Repeat(".", size-len(name))))
@@ -73,7 +70,7 @@ func testBytes(t *testing.T, s *suite) {
 	want("one byte more than the oldest has", "d", "e")
 	add("f", size-1)
 	want("one byte less", "d", "e", "f")
-	add("g", 2*size+messageCost)
+	add("g", 2*size+wschannels.MessageCost)
 	want("as much as two", "f", "g")
 	for i := range 6 { // 129 each
 		add(fmt.Sprint(i), 1)
@@ -86,7 +83,7 @@ func testOversized(t *testing.T, s *suite) {
 	nodes := s.limited(t, 2, wschannels.HistoryLimits{Bytes: limit})
 	rs := recordAll(t, nodes, "g")
 	publish(t, nodes[0], saved("g", "small"))
-	over := publish(t, nodes[1], saved("g", strings.Repeat("o", limit-messageCost+1)))
+	over := publish(t, nodes[1], saved("g", strings.Repeat("o", limit-wschannels.MessageCost+1)))
 	if over.Saved || over.Seq != 2 {
 		t.Errorf("a message of one byte too many: Saved = %v, Seq %d, want not saved, at 2", over.Saved, over.Seq)
 	}
@@ -94,7 +91,7 @@ func testOversized(t *testing.T, s *suite) {
 		rs[i].awaitID(t, over)
 		wantTexts(t, "after what is not saved", messageTexts(page(t, b, "g", nil).Messages), "small")
 	}
-	full := publish(t, nodes[0], saved("g", strings.Repeat("f", limit-messageCost)))
+	full := publish(t, nodes[0], saved("g", strings.Repeat("f", limit-wschannels.MessageCost)))
 	if !full.Saved {
 		t.Error("a message that just fits is not saved")
 	}
@@ -136,7 +133,7 @@ const tick = 10 * time.Millisecond
 
 func testNeverOver(t *testing.T, s *suite) {
 	const limit, size, each = 5, 40, 80
-	nodes := s.limited(t, 3, wschannels.HistoryLimits{Bytes: limit*(size+messageCost) + 10, Len: limit + 3})
+	nodes := s.limited(t, 3, wschannels.HistoryLimits{Bytes: limit*(size+wschannels.MessageCost) + 10, Len: limit + 3})
 	done := make(chan struct{})
 	var readers sync.WaitGroup
 	for _, b := range nodes {

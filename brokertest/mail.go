@@ -134,7 +134,7 @@ func wantSized(t *testing.T, what string, b wschannels.Broker, want ...string) {
 	wantTexts(t, what, got, want...)
 }
 
-var three = wschannels.MailboxLimits{Bytes: 3 * (100 + messageCost), TTL: time.Hour}
+var three = wschannels.MailboxLimits{Bytes: 3 * (100 + wschannels.MessageCost), TTL: time.Hour}
 
 func testMailBytes(t *testing.T, s *suite) {
 	s.needs(t, Mailboxes)
@@ -150,12 +150,12 @@ func testMailBytes(t *testing.T, s *suite) {
 	put(t, nodes[0], false, three, sized("3", "4"), 2, 1)
 	wantSized(t, "half of them", nodes[0], "2", "3", "4")
 
-	alone := mail(strings.Repeat("x", three.Bytes-messageCost+1))
+	alone := mail(strings.Repeat("x", three.Bytes-wschannels.MessageCost+1))
 	put(t, nodes[0], false, three, sized("1", "2"), 2, 0)
 	put(t, nodes[0], false, three, []wschannels.Message{alone}, 0, 1)
 	wantSized(t, "one that is alone over the limit", nodes[0], "1", "2")
 
-	just := mail(strings.Repeat("x", three.Bytes-messageCost))
+	just := mail(strings.Repeat("x", three.Bytes-wschannels.MessageCost))
 	put(t, nodes[0], false, three, sized("1", "2"), 2, 0)
 	put(t, nodes[0], false, three, []wschannels.Message{just}, 1, 2)
 	wantSized(t, "one that just fits", nodes[1], just.Text())
@@ -183,6 +183,10 @@ func testMailTTL(t *testing.T, s *suite) {
 	ms[1].Created = now.Add(left - plenty.TTL)
 	put(t, nodes[0], false, plenty, ms[:1], 0, 1)
 	wantTexts(t, "what was too old already", messageTexts(takeMail(t, nodes[0], "u")))
+
+	none := wschannels.MailboxLimits{Bytes: plenty.Bytes}
+	put(t, nodes[0], false, none, ms[2:], 0, 1)
+	wantTexts(t, "what was too old at once", messageTexts(takeMail(t, nodes[1], "u")))
 
 	put(t, nodes[0], false, plenty, ms[1:2], 1, 0)
 	got := messageTexts(takeMail(t, nodes[1], "u"))

@@ -177,8 +177,7 @@ func (t *topic) load(ctx context.Context) (tail, error) {
 			return found, nil
 		}
 		// Nobody can publish after it, nor read past it: it has to go.
-		t.shard.reject(t, err)
-		if err := b.order.api(ctx, "STREAM.MSG.DELETE", map[string]any{"seq": m.seq}, nil); err != nil {
+		if err := b.order.discard(ctx, m, func(err error) { t.shard.reject(t, err) }, err); err != nil {
 			return tail{}, err
 		}
 	}

@@ -15,24 +15,7 @@ import (
 )
 
 // run delivers until the broker is closed.
-func (s *shard) run() {
-	crowded := false
-	for {
-		select {
-		case <-s.b.closing.Done():
-			return
-		case m := <-s.msgs:
-			crowded = crowded || len(s.msgs) >= maxQueued-1 // more may have come than there was room for
-			s.deliver(m)
-		case <-s.wake:
-			s.tellInterrupted()
-		}
-		if crowded && len(s.msgs) < maxQueued/2 {
-			crowded = false
-			s.countDropped()
-		}
-	}
-}
+func (s *shard) run() { s.inlet.run(s.b.closing.Done(), s.deliver, s.tellInterrupted, s.countDropped) }
 
 // end drops all subscriptions. Nothing of the broker runs any more.
 func (s *shard) end() {
@@ -129,10 +112,7 @@ func (s *shard) interrupt(t *topic) {
 		s.interrupted[t] = true
 	}
 	s.mu.Unlock()
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	s.stir()
 }
 
 func (s *shard) tellInterrupted() {

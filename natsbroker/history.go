@@ -136,7 +136,7 @@ func (t *topic) held(ctx context.Context, now *tail) (held []wschannels.Message,
 	limits := t.shard.b.opts.History
 	from, bytes := len(held), 0
 	for from > 0 && held[from-1].Seq > now.floor {
-		cost := len(held[from-1].Data) + messageCost
+		cost := len(held[from-1].Data) + wschannels.MessageCost
 		if bytes+cost > limits.Bytes || limits.Len > 0 && len(held)-from >= limits.Len {
 			break
 		}

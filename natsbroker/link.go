@@ -87,7 +87,7 @@ func (l *link) found(reconnects uint64) {
 	l.why, l.reconnects = nil, reconnects
 	l.mu.Unlock()
 	l.interrupt()
-	l.b.requests.interrupt()
+	l.b.requests.stir()
 }
 
 func (l *link) interrupt() {

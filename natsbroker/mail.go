@@ -17,7 +17,7 @@ import (
 //
 //	version   1 byte
 //	changes   as many IDs of 8 bytes: what was done to it last, newest last
-//	ttl       8 bytes, nanoseconds: how old messages get; 0: any age
+//	ttl       8 bytes, nanoseconds: how old messages get
 //	each      uvarint, the length of a publication, and as many bytes; oldest first
 const (
 	mailVersion = 1
@@ -75,10 +75,10 @@ func (m *mailbox) put(msgs []wschannels.Message, front bool, limits wschannels.M
 	all := slices.Insert(slices.Clone(m.msgs), at, msgs...)
 	now := time.Now()
 	m.ttl = limits.TTL
-	fits := func(i int) bool { return len(all[i].Data)+messageCost <= limits.Bytes }
+	fits := func(i int) bool { return len(all[i].Data)+wschannels.MessageCost <= limits.Bytes }
 	from, bytes := len(all), 0
 	for ; from > 0; from-- {
-		if cost := len(all[from-1].Data) + messageCost; fits(from - 1) {
+		if cost := len(all[from-1].Data) + wschannels.MessageCost; fits(from - 1) {
 			if bytes += cost; bytes > limits.Bytes {
 				break
 			}
@@ -98,7 +98,7 @@ func (m *mailbox) put(msgs []wschannels.Message, front bool, limits wschannels.M
 }
 
 func (m *mailbox) old(msg wschannels.Message, now time.Time) bool {
-	return m.ttl > 0 && now.Sub(msg.Created) >= m.ttl
+	return now.Sub(msg.Created) >= m.ttl
 }
 
 // TakeMail is [wschannels.MailboxBroker]'s.
@@ -197,18 +197,22 @@ func (b *Broker) writeMail(ctx context.Context, subject string, at uint64, ttl t
 
 // readMail returns a mailbox, an empty one if there is none, and its place in the stream.
 func (b *Broker) readMail(ctx context.Context, subject string) (*mailbox, uint64, error) {
-	m, err := b.mail.last(ctx, subject)
-	if errors.Is(err, nats.ErrNoResponders) && b.mail.again(ctx) == nil {
-		m, err = b.mail.last(ctx, subject)
+	for {
+		m, err := b.mail.last(ctx, subject)
+		if errors.Is(err, nats.ErrNoResponders) && b.mail.again(ctx) == nil {
+			m, err = b.mail.last(ctx, subject)
+		}
+		if err != nil || m == nil {
+			return &mailbox{}, 0, err
+		}
+		box, err := decodeMailbox(m.data)
+		if err == nil {
+			return box, m.seq, nil
+		}
+		if err := b.mail.discard(ctx, m, func(err error) { b.reject("a mailbox", err) }, err); err != nil {
+			return nil, 0, err
+		}
 	}
-	if err != nil || m == nil {
-		return &mailbox{}, 0, err
-	}
-	box, err := decodeMailbox(m.data)
-	if err != nil {
-		box = &mailbox{} // nobody's: it is written over
-	}
-	return box, m.seq, nil
 }
 
 func (m *mailbox) encode() ([]byte, error) {

@@ -66,7 +66,8 @@ func (b *Broker) offerSubject(node [8]byte) string {
 func (b *Broker) consider(m *nats.Msg) {
 	name, f, err := decodeOffer(m.Data)
 	if err != nil {
-		return // no broker's
+		b.reject("an offer", err)
+		return
 	}
 	f.reply = m.Respond
 	group, _ := untoken(name)

@@ -3,6 +3,8 @@ package natsbroker
 import (
 	"encoding/binary"
 	"errors"
+
+	"github.com/wschannels/wschannels"
 )
 
 // The binary form of an offer:
@@ -64,7 +66,7 @@ func decodeOffer(p []byte) (token string, f *offer, err error) {
 		cost := r.uvarint()
 		data := r.bytes()
 		f.ops = append(f.ops, &op{data: data, cost: int(cost), save: save, offer: f})
-		r.bad = r.bad || cost > maxOffer+messageCost || len(data) == 0
+		r.bad = r.bad || cost > maxOffer+wschannels.MessageCost || len(data) == 0
 	}
 	if f.left = len(f.ops); r.bad || n > 0 || f.left == 0 || len(r.p) > 0 {
 		return "", nil, errNotOffer

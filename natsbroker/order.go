@@ -5,16 +5,14 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/wschannels/wschannels"
 )
-
-// messageCost is what a kept message counts beside its payload.
-const messageCost = 128
 
 // orderConfig is the stream that has all groups' order and history. A group has two
 // subjects: "s" for batches that are saved, "u" for others. Together they are its order.
 func (b *Broker) orderConfig() jetstream.StreamConfig {
 	o := b.opts
-	most := o.History.Bytes/messageCost + 1 // no history has as many messages, nor batches
+	most := o.History.Bytes/wschannels.MessageCost + 1 // no history has as many messages, nor batches
 	if o.History.Len > 0 {
 		most = min(most, o.History.Len)
 	}

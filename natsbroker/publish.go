@@ -54,7 +54,7 @@ func (b *Broker) Publish(ctx context.Context, p *wschannels.Publication) error {
 	if limit := int(b.nc.MaxPayload()) - 512; limit > 0 && len(data) > limit { // beside it there are headers
 		return fmt.Errorf("%w for NATS: %d bytes, and max_payload leaves %d", wschannels.ErrTooLarge, len(data), limit)
 	}
-	o := &op{data: data, cost: len(p.Data) + messageCost}
+	o := &op{data: data, cost: len(p.Data) + wschannels.MessageCost}
 	o.save = p.Save && o.cost <= b.opts.History.Bytes
 	if err := t.do(ctx, o); err != nil {
 		return err

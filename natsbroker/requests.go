@@ -15,9 +15,8 @@ import (
 
 // requests are what this node listens to.
 type requests struct {
-	b    *Broker
-	msgs chan *nats.Msg // of all addresses
-	wake chan struct{}  // all listeners are to be told that they were interrupted
+	b     *Broker
+	inlet // of all addresses; it is stirred when all listeners are to be told that they were interrupted
 
 	mu        sync.Mutex // guards what follows
 	addresses map[string]*address
@@ -34,7 +33,7 @@ type address struct {
 }
 
 func (r *requests) init(b *Broker) {
-	r.b, r.msgs, r.wake = b, make(chan *nats.Msg, maxQueued), make(chan struct{}, 1)
+	r.b, r.inlet = b, newInlet()
 	r.addresses, r.absences = make(map[string]*address), make(map[*nats.Msg]*time.Timer)
 }
 
@@ -166,22 +165,9 @@ func (b *Broker) Request(ctx context.Context, address string, data []byte) ([]by
 
 // run hands on requests until the broker is closed.
 func (r *requests) run() {
-	crowded := false
-	for {
-		select {
-		case <-r.b.closing.Done():
-			return
-		case m := <-r.msgs:
-			crowded = crowded || len(r.msgs) >= maxQueued-1 // more may have come than there was room for
-			r.hear(m)
-		case <-r.wake:
-			r.tellInterrupted(func(*address) bool { return true })
-		}
-		if crowded && len(r.msgs) < maxQueued/2 {
-			crowded = false
-			r.tellInterrupted((*address).hasDropped)
-		}
-	}
+	r.inlet.run(r.b.closing.Done(), r.hear,
+		func() { r.tellInterrupted(func(*address) bool { return true }) },
+		func() { r.tellInterrupted((*address).hasDropped) })
 }
 
 // hasDropped reports whether messages came for which there was no room. The mu of requests
@@ -191,14 +177,6 @@ func (a *address) hasDropped() bool {
 	was := a.dropped
 	a.dropped = n
 	return err == nil && n != was
-}
-
-// interrupt has all listeners told.
-func (r *requests) interrupt() {
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
 }
 
 func (r *requests) tellInterrupted(which func(*address) bool) {

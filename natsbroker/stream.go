@@ -52,7 +52,7 @@ func (s *stream) ready(ctx context.Context) error {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return s.b.failure(ctx, nil)
 	}
 	if s.known() {
 		return nil
@@ -84,13 +84,10 @@ func (b *Broker) failure(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
-	switch {
-	case errors.Is(err, wschannels.ErrClosed), errors.Is(err, wschannels.ErrUnavailable):
+	if errors.Is(err, wschannels.ErrClosed) || errors.Is(err, wschannels.ErrUnavailable) {
 		return err
-	case errors.Is(err, wschannels.ErrUnknownOutcome): // says a context that knows nothing of this
-		return fmt.Errorf("%w: NATS: %v", wschannels.ErrUnavailable, err)
 	}
-	return fmt.Errorf("%w: NATS: %w", wschannels.ErrUnavailable, err)
+	return because(wschannels.ErrUnavailable, err)
 }
 
 // unsure is the error of a call that may have changed something.
@@ -98,7 +95,17 @@ func (b *Broker) unsure(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
-	return fmt.Errorf("%w: NATS: %v", wschannels.ErrUnknownOutcome, err)
+	return because(wschannels.ErrUnknownOutcome, err)
+}
+
+// because is an error of one kind, also where its cause says the other: a context that ended
+// knows nothing of what had been done by then.
+func because(kind, err error) error {
+	if kind != wschannels.ErrUnavailable && errors.Is(err, wschannels.ErrUnavailable) ||
+		kind != wschannels.ErrUnknownOutcome && errors.Is(err, wschannels.ErrUnknownOutcome) {
+		return fmt.Errorf("%w: NATS: %v", kind, err)
+	}
+	return fmt.Errorf("%w: NATS: %w", kind, err)
 }
 
 // patience is how long one answer is waited for, where there is another way then.
@@ -120,7 +127,7 @@ func (b *Broker) call(ctx context.Context) (context.Context, context.CancelFunc,
 	return ctx, func() { timeout(); stop(); cancel(nil) }, nil
 }
 
-var errSilent = fmt.Errorf("%w: no answer from NATS within Options.RequestTimeout", wschannels.ErrUnavailable)
+var errSilent = errors.New("no answer within natsbroker.Options.RequestTimeout")
 
 // An apiError is what JetStream answers instead of doing something.
 type apiError struct {
@@ -272,6 +279,22 @@ func (s *stream) direct(ctx context.Context, query map[string]any) (*stored, err
 		return nil, err
 	}
 	return readStored(answer)
+}
+
+// discard removes m, which no broker has stored, and tells of it. Who is not allowed to has
+// it come again.
+func (s *stream) discard(ctx context.Context, m *stored, tell func(error), why error) error {
+	err := s.api(ctx, "STREAM.MSG.DELETE", map[string]any{"seq": m.seq}, nil)
+	refused := new(apiError)
+	switch {
+	case err == nil:
+		tell(why)
+	case errors.As(err, &refused): // somebody else was first
+		pause(ctx, 10*time.Millisecond)
+	default:
+		return err
+	}
+	return context.Cause(ctx)
 }
 
 // again makes a stream that has gone; if that is not what was wrong, it says so.

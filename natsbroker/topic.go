@@ -37,9 +37,8 @@ type subscriber struct {
 
 // A shard has a part of the groups, and delivers what comes for them.
 type shard struct {
-	b    *Broker
-	msgs chan *nats.Msg // of all subscriptions
-	wake chan struct{}  // there is something in interrupted, or in all
+	b     *Broker
+	inlet // it is stirred when there is something in interrupted, or in all
 
 	mu          sync.Mutex // guards what follows
 	topics      map[string]*topic
@@ -47,14 +46,12 @@ type shard struct {
 	all         bool // are interrupted
 }
 
-const (
-	maxQueued = 8192    // messages of NATS in a shard's msgs
-	maxIdle   = 1 << 16 // topics that a shard remembers without need
-)
+// maxIdle is how many topics a shard remembers without need.
+const maxIdle = 1 << 16
 
 func newShard(b *Broker) *shard {
 	return &shard{
-		b: b, msgs: make(chan *nats.Msg, maxQueued), wake: make(chan struct{}, 1),
+		b: b, inlet: newInlet(),
 		topics: make(map[string]*topic), interrupted: make(map[*topic]bool),
 	}
 }

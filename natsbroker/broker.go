@@ -90,6 +90,8 @@ type Broker struct {
 	own  bool // nc was opened here
 	js   jetstream.JetStream
 
+	lines lines
+
 	node     [8]byte // this one
 	offers   *nats.Subscription
 	order    *stream
@@ -212,6 +214,7 @@ func (b *Broker) Close(ctx context.Context) error {
 				s.end()
 			}
 			b.requests.end()
+			b.lines.end()
 			if b.offers != nil {
 				_ = b.offers.Unsubscribe() // an error says that nc is closed
 			}

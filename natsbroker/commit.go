@@ -2,6 +2,7 @@ package natsbroker
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"time"
@@ -16,13 +17,15 @@ import (
 // there is a connection and time.
 func (t *topic) commit(ctx context.Context, ops []*op) ([]*op, tail, error) {
 	b := t.shard.b
-	ctx, cancel, err := b.call(ctx)
+	c, err := b.begin(ctx)
 	if err != nil {
 		return ops, tail{}, err
 	}
-	defer cancel()
-	if err := b.order.ready(ctx); err != nil {
-		return ops, tail{}, err
+	defer c.end()
+	if !b.order.known() {
+		if err := b.order.ready(c.context()); err != nil {
+			return ops, tail{}, err
+		}
 	}
 	var base, next tail
 	var body []byte
@@ -30,12 +33,12 @@ func (t *topic) commit(ctx context.Context, ops []*op) ([]*op, tail, error) {
 	offered := false // since this node was refused
 	for {
 		if !doubt {
-			if base, err = t.current(ctx); err != nil {
-				return ops, tail{}, b.failure(ctx, err)
+			if base, err = t.current(c); err != nil {
+				return ops, tail{}, b.failure(c.context(), err)
 			}
 			if ops = t.valid(&base, ops); len(ops) > 0 && !offered {
 				offered = true
-				if ops, err = t.handOver(ctx, &base, ops); err != nil {
+				if ops, err = t.handOver(c, &base, ops); err != nil {
 					return ops, tail{}, err
 				}
 				if len(ops) > 0 {
@@ -50,13 +53,11 @@ func (t *topic) commit(ctx context.Context, ops []*op) ([]*op, tail, error) {
 			}
 			next, body = t.assemble(base, ops)
 		}
-		try, stop := context.WithTimeout(ctx, b.patience())
 		kind := "u"
 		if ops[0].save {
 			kind = "s"
 		}
-		at, err := b.order.swap(try, t.subject(kind), t.subject("*"), base.at, 0, body)
-		stop()
+		at, err := b.order.swap(c, b.patience(), t.subject(kind), t.subject("*"), base.at, 0, body)
 		if err == nil {
 			next.at, next.when = at, time.Now()
 			if ops[0].save {
@@ -69,9 +70,9 @@ func (t *topic) commit(ctx context.Context, ops []*op) ([]*op, tail, error) {
 		switch {
 		case isCode(err, codeWrongLast, codeWrongLast2):
 			if doubt {
-				found, err := t.follows(ctx, base, next.id)
+				found, err := t.follows(c.context(), base, next.id)
 				if err != nil {
-					return ops, tail{}, b.unsure(ctx, err)
+					return ops, tail{}, b.unsure(c.context(), err)
 				}
 				if found != nil {
 					t.own(&base, found)
@@ -81,24 +82,24 @@ func (t *topic) commit(ctx context.Context, ops []*op) ([]*op, tail, error) {
 			}
 			offered = false
 			t.setOutran(true)
-			if err := t.outrun(ctx, base.at); err != nil {
-				return ops, tail{}, b.failure(ctx, err)
+			if err := t.outrun(c.context(), base.at); err != nil {
+				return ops, tail{}, b.failure(c.context(), err)
 			}
 		case errors.As(err, &refused) && !doubt:
-			return ops, tail{}, b.failure(ctx, err)
+			return ops, tail{}, b.failure(c.context(), err)
 		case errors.Is(err, nats.ErrNoResponders) && !doubt:
-			if err := b.order.again(ctx); err != nil {
-				return ops, tail{}, b.failure(ctx, err)
+			if err := b.order.again(c.context()); err != nil {
+				return ops, tail{}, b.failure(c.context(), err)
 			}
 			t.forgetTail() // the stream is a new one
 		case errors.Is(err, nats.ErrReconnectBufExceeded) && !doubt, errors.Is(err, nats.ErrConnectionReconnecting) && !doubt:
-			return ops, tail{}, b.failure(ctx, err)
+			return ops, tail{}, b.failure(c.context(), err)
 		default:
 			doubt = true
-			if ctx.Err() != nil || b.nc.IsClosed() {
-				return ops, tail{}, b.unsure(ctx, err)
+			if c.context().Err() != nil || b.nc.IsClosed() {
+				return ops, tail{}, b.unsure(c.context(), err)
 			}
-			pause(ctx, 20*time.Millisecond)
+			pause(c.context(), 20*time.Millisecond)
 		}
 	}
 }
@@ -124,9 +125,7 @@ func (o *op) needless(base *tail, retain time.Duration) bool {
 // assemble makes the batch of ops that follows base, and the tail with it.
 func (t *topic) assemble(base tail, ops []*op) (tail, []byte) {
 	b := &batch{before: base, first: base.seq + 1, saved: ops[0].save}
-	for i := range b.before.id {
-		b.before.id[i] = byte(rand.Uint32())
-	}
+	binary.NativeEndian.PutUint64(b.before.id[:], rand.Uint64())
 	b.before.node = t.shard.b.node
 	if ops[0].flush {
 		b.before.floor = base.saved
@@ -144,14 +143,14 @@ func (t *topic) assemble(base tail, ops []*op) (tail, []byte) {
 
 // current returns the group's tail, as far as it is known here. What it is now, only the
 // stream knows.
-func (t *topic) current(ctx context.Context) (tail, error) {
+func (t *topic) current(c *call) (tail, error) {
 	t.mu.Lock()
 	known := t.tail
 	t.mu.Unlock()
 	if known != nil {
 		return *known, nil
 	}
-	return t.load(ctx)
+	return t.load(c.context())
 }
 
 // load reads the group's tail. One that has none gets a new epoch, which is nobody else's

@@ -121,11 +121,12 @@ func (b *Broker) changeMail(ctx context.Context, user string, change func(*mailb
 	if !validName(user) {
 		return wschannels.ErrInvalidUser
 	}
-	ctx, cancel, err := b.call(ctx)
+	c, err := b.begin(ctx)
 	if err != nil {
 		return err
 	}
-	defer cancel()
+	defer c.end()
+	ctx = c.context()
 	if err := b.mail.ready(ctx); err != nil {
 		return err
 	}
@@ -157,7 +158,7 @@ func (b *Broker) changeMail(ctx context.Context, user string, change func(*mailb
 		if err != nil {
 			return err
 		}
-		doubt, err = b.writeMail(ctx, subject, at, max(ttl, mailRest), body)
+		doubt, err = b.writeMail(c, subject, at, max(ttl, mailRest), body)
 		switch {
 		case err == nil:
 			return nil
@@ -173,11 +174,10 @@ func (b *Broker) changeMail(ctx context.Context, user string, change func(*mailb
 
 // writeMail tries until there is an answer. It also returns whether an earlier try may have
 // worked.
-func (b *Broker) writeMail(ctx context.Context, subject string, at uint64, ttl time.Duration, body []byte) (doubt bool, err error) {
+func (b *Broker) writeMail(c *call, subject string, at uint64, ttl time.Duration, body []byte) (doubt bool, err error) {
+	ctx := c.context()
 	for {
-		try, stop := context.WithTimeout(ctx, max(b.opts.RequestTimeout/4, 50*time.Millisecond))
-		_, err = b.mail.swap(try, subject, subject, at, ttl, body)
-		stop()
+		_, err = b.mail.swap(c, b.patience(), subject, subject, at, ttl, body)
 		refused := new(apiError)
 		switch {
 		case err == nil, errors.As(err, &refused), errors.Is(err, nats.ErrReconnectBufExceeded):

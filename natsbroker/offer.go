@@ -103,7 +103,7 @@ func (t *topic) valid(base *tail, ops []*op) []*op {
 
 // handOver offers ops to who published base, where that promises to be of use, and returns
 // those that it has not taken.
-func (t *topic) handOver(ctx context.Context, base *tail, ops []*op) ([]*op, error) {
+func (t *topic) handOver(c *call, base *tail, ops []*op) ([]*op, error) {
 	b := t.shard.b
 	if !t.outran() || base.at == 0 || base.node == b.node || ops[0].data == nil {
 		return ops, nil
@@ -112,9 +112,7 @@ func (t *topic) handOver(ctx context.Context, base *tail, ops []*op) ([]*op, err
 	if len(body) > min(maxOffer, int(b.nc.MaxPayload())) {
 		return ops, nil
 	}
-	try, stop := context.WithTimeout(ctx, b.patience())
-	m, err := b.nc.RequestWithContext(try, b.offerSubject(base.node), body)
-	stop()
+	m, err := b.ask(c, &nats.Msg{Subject: b.offerSubject(base.node), Data: body}, b.patience())
 	switch {
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionReconnecting):
 		t.setOutran(false)
@@ -125,9 +123,9 @@ func (t *topic) handOver(ctx context.Context, base *tail, ops []*op) ([]*op, err
 			return t.settled(ops, &a), nil
 		}
 	}
-	a, err := t.reclaim(ctx, base, ops)
+	a, err := t.reclaim(c.context(), base, ops)
 	if err != nil {
-		return ops, b.unsure(ctx, err)
+		return ops, b.unsure(c.context(), err)
 	}
 	return t.settled(ops, &a), nil
 }

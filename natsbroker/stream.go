@@ -1,6 +1,7 @@
 package natsbroker
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -114,17 +115,11 @@ func (b *Broker) patience() time.Duration { return max(b.opts.RequestTimeout/4, 
 // call returns a context for one call: it ends with ctx, with the connection, with the
 // broker, and after Options.RequestTimeout.
 func (b *Broker) call(ctx context.Context) (context.Context, context.CancelFunc, error) {
-	if ctx.Err() != nil {
-		return nil, nil, context.Cause(ctx)
-	}
-	up, err := b.link.up()
+	c, err := b.begin(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(up, func() { cancel(context.Cause(up)) })
-	ctx, timeout := context.WithTimeoutCause(ctx, b.opts.RequestTimeout, errSilent)
-	return ctx, func() { timeout(); stop(); cancel(nil) }, nil
+	return c.context(), c.end, nil
 }
 
 var errSilent = errors.New("no answer within natsbroker.Options.RequestTimeout")
@@ -153,7 +148,7 @@ func isCode(err error, codes ...int) bool {
 
 // swap stores data as the next message of subject if the last one of filter has the
 // sequence expected. It returns the new one's.
-func (s *stream) swap(ctx context.Context, subject, filter string, expected uint64, ttl time.Duration, data []byte) (uint64, error) {
+func (s *stream) swap(c *call, patience time.Duration, subject, filter string, expected uint64, ttl time.Duration, data []byte) (uint64, error) {
 	m := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{
 		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(expected, 10)},
 	}}
@@ -163,12 +158,7 @@ func (s *stream) swap(ctx context.Context, subject, filter string, expected uint
 	if ttl > 0 {
 		maps.Copy(m.Header, ttlHeader(ttl))
 	}
-	return s.publish(ctx, m)
-}
-
-// publish stores m, and returns its sequence.
-func (s *stream) publish(ctx context.Context, m *nats.Msg) (uint64, error) {
-	answer, err := s.b.nc.RequestMsgWithContext(ctx, m)
+	answer, err := s.b.ask(c, m, patience)
 	if err != nil {
 		return 0, err
 	}
@@ -180,7 +170,11 @@ func ttlHeader(ttl time.Duration) nats.Header {
 	return nats.Header{jetstream.MsgTTLHeader: {strconv.FormatInt(int64((ttl+time.Second-1)/time.Second), 10) + "s"}}
 }
 
+// readAck returns the sequence that an answer says.
 func readAck(answer *nats.Msg) (uint64, error) {
+	if seq, ok := quickAck(answer.Data); ok {
+		return seq, nil
+	}
 	var ack struct {
 		Error *apiError `json:"error"`
 		Seq   uint64    `json:"seq"`
@@ -195,6 +189,26 @@ func readAck(answer *nats.Msg) (uint64, error) {
 		return 0, fmt.Errorf("not an acknowledgement: %q", answer.Data)
 	}
 	return ack.Seq, nil
+}
+
+// quickAck reads what usually comes, and is JSON: {"stream":"name","seq":7}.
+func quickAck(p []byte) (seq uint64, ok bool) {
+	p, ok = bytes.CutPrefix(p, []byte(`{"stream":"`))
+	for len(p) > 0 && plain(p[0]) {
+		p = p[1:]
+	}
+	rest, ok2 := bytes.CutPrefix(p, []byte(`","seq":`))
+	rest, ok3 := bytes.CutSuffix(rest, []byte("}"))
+	if !ok || !ok2 || !ok3 || len(rest) == 0 || len(rest) > 19 || rest[0] == '0' {
+		return 0, false
+	}
+	for _, c := range rest {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		seq = 10*seq + uint64(c-'0')
+	}
+	return seq, true
 }
 
 // maxUnacked is how many messages of publishAll are on their way at a time.

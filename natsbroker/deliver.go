@@ -61,8 +61,8 @@ func (s *shard) deliver(m *nats.Msg) {
 		t.seq = max(t.seq, b.first+uint64(n)-1)
 	}
 	subs := t.subs
+	name := t.nameOf(b.before.epoch)
 	t.mu.Unlock()
-	name := b.before.name()
 	for i, item := range b.items {
 		seq := b.first + uint64(i)
 		if seq <= from {

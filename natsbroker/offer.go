@@ -92,6 +92,9 @@ func (t *topic) leads() bool {
 // valid returns those of ops that may follow base; the others end.
 func (t *topic) valid(base *tail, ops []*op) []*op {
 	node := t.shard.b.node
+	if !slices.ContainsFunc(ops, func(o *op) bool { return o.offer != nil }) {
+		return ops
+	}
 	return slices.DeleteFunc(slices.Clone(ops), func(o *op) bool {
 		void := o.offer != nil && !o.offer.holds(base, node)
 		if void {

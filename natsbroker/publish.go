@@ -59,7 +59,7 @@ func (b *Broker) Publish(ctx context.Context, p *wschannels.Publication) error {
 	if err := t.do(ctx, o); err != nil {
 		return err
 	}
-	p.Seq, p.Epoch, p.Saved = o.seq, o.tail.name(), o.save
+	p.Seq, p.Epoch, p.Saved = o.seq, t.epochName(o.tail.epoch), o.save
 	return nil
 }
 
@@ -69,12 +69,12 @@ func (t *topic) do(ctx context.Context, o *op) error {
 	if _, err := b.link.up(); err != nil {
 		return err
 	}
-	o.done = make(chan struct{})
 	t.mu.Lock()
 	alone := !t.busy
 	if alone {
 		t.busy = true
 	} else {
+		o.done = make(chan struct{})
 		t.queue = append(t.queue, o)
 	}
 	t.mu.Unlock()

@@ -2,6 +2,7 @@ package natsbroker
 
 import (
 	"context"
+	"encoding/hex"
 	"hash/maphash"
 	"sync"
 
@@ -26,7 +27,25 @@ type topic struct {
 	epoch [8]byte
 	seq   uint64
 
+	named [8]byte // the epoch that has that name
+	name  string
+
 	lane // publishing
+}
+
+// nameOf returns the name of an epoch, which is seldom another than the last time. t.mu is
+// held.
+func (t *topic) nameOf(epoch [8]byte) string {
+	if t.name == "" || t.named != epoch {
+		t.named, t.name = epoch, hex.EncodeToString(epoch[:])
+	}
+	return t.name
+}
+
+func (t *topic) epochName(epoch [8]byte) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.nameOf(epoch)
 }
 
 type subscriber struct {

@@ -36,7 +36,8 @@
 // wschannels-presence, made when they are needed; their subjects, wschannels.g.>,
 // wschannels.m.> and wschannels.p.>; and wschannels.d.> and wschannels.r.>, on which nodes
 // subscribe. A user of NATS that an application logs in as needs those, $JS.API.>,
-// $JS.EVENT.ADVISORY.STREAM.> and _INBOX.>. Who may publish there is trusted.
+// $JS.EVENT.ADVISORY.STREAM.> and _INBOX.>. Who may publish there is trusted, and can do harm:
+// but what is plainly no broker's is dropped, and told of.
 //
 // # What it promises, and what not
 //

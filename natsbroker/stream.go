@@ -1,7 +1,6 @@
 package natsbroker
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,15 +12,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/wschannels/wschannels"
-)
-
-// What JetStream's answers say, by its error codes.
-const (
-	codeWrongLast  = 10071
-	codeWrongLast2 = 10164 // the same, where it does not say what would be right
-	codeNoMessage  = 10037
-	codeNoStream   = 10059
 )
 
 // A stream is one of JetStream's, made when it is first needed, and again if it is gone.
@@ -80,72 +70,6 @@ func (s *stream) create(ctx context.Context) error {
 	return err
 }
 
-// failure is the error of a call that asked NATS and has changed nothing.
-func (b *Broker) failure(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
-		err = cause
-	}
-	if errors.Is(err, wschannels.ErrClosed) || errors.Is(err, wschannels.ErrUnavailable) {
-		return err
-	}
-	return because(wschannels.ErrUnavailable, err)
-}
-
-// unsure is the error of a call that may have changed something.
-func (b *Broker) unsure(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
-		err = cause
-	}
-	return because(wschannels.ErrUnknownOutcome, err)
-}
-
-// because is an error of one kind, also where its cause says the other: a context that ended
-// knows nothing of what had been done by then.
-func because(kind, err error) error {
-	if kind != wschannels.ErrUnavailable && errors.Is(err, wschannels.ErrUnavailable) ||
-		kind != wschannels.ErrUnknownOutcome && errors.Is(err, wschannels.ErrUnknownOutcome) {
-		return fmt.Errorf("%w: NATS: %v", kind, err)
-	}
-	return fmt.Errorf("%w: NATS: %w", kind, err)
-}
-
-// patience is how long one answer is waited for, where there is another way then.
-func (b *Broker) patience() time.Duration { return max(b.opts.RequestTimeout/4, 50*time.Millisecond) }
-
-// call returns a context for one call: it ends with ctx, with the connection, with the
-// broker, and after Options.RequestTimeout.
-func (b *Broker) call(ctx context.Context) (context.Context, context.CancelFunc, error) {
-	c, err := b.begin(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	return c.context(), c.end, nil
-}
-
-var errSilent = errors.New("no answer within natsbroker.Options.RequestTimeout")
-
-// An apiError is what JetStream answers instead of doing something.
-type apiError struct {
-	Code        int    `json:"code"`
-	ErrCode     int    `json:"err_code"`
-	Description string `json:"description"`
-}
-
-func (e *apiError) Error() string { return "JetStream: " + e.Description }
-
-func isCode(err error, codes ...int) bool {
-	e := new(apiError)
-	if !errors.As(err, &e) {
-		return false
-	}
-	for _, code := range codes {
-		if e.ErrCode == code {
-			return true
-		}
-	}
-	return false
-}
-
 // swap stores data as the next message of subject if the last one of filter has the
 // sequence expected. It returns the new one's.
 func (s *stream) swap(c *call, patience time.Duration, subject, filter string, expected uint64, ttl time.Duration, data []byte) (uint64, error) {
@@ -168,47 +92,6 @@ func (s *stream) swap(c *call, patience time.Duration, subject, filter string, e
 // ttlHeader has NATS remove a message after ttl, in whole seconds.
 func ttlHeader(ttl time.Duration) nats.Header {
 	return nats.Header{jetstream.MsgTTLHeader: {strconv.FormatInt(int64((ttl+time.Second-1)/time.Second), 10) + "s"}}
-}
-
-// readAck returns the sequence that an answer says.
-func readAck(answer *nats.Msg) (uint64, error) {
-	if seq, ok := quickAck(answer.Data); ok {
-		return seq, nil
-	}
-	var ack struct {
-		Error *apiError `json:"error"`
-		Seq   uint64    `json:"seq"`
-	}
-	if err := json.Unmarshal(answer.Data, &ack); err != nil {
-		return 0, err
-	}
-	if ack.Error != nil {
-		return 0, ack.Error
-	}
-	if ack.Seq == 0 {
-		return 0, fmt.Errorf("not an acknowledgement: %q", answer.Data)
-	}
-	return ack.Seq, nil
-}
-
-// quickAck reads what usually comes, and is JSON: {"stream":"name","seq":7}.
-func quickAck(p []byte) (seq uint64, ok bool) {
-	p, ok = bytes.CutPrefix(p, []byte(`{"stream":"`))
-	for len(p) > 0 && plain(p[0]) {
-		p = p[1:]
-	}
-	rest, ok2 := bytes.CutPrefix(p, []byte(`","seq":`))
-	rest, ok3 := bytes.CutSuffix(rest, []byte("}"))
-	if !ok || !ok2 || !ok3 || len(rest) == 0 || len(rest) > 19 || rest[0] == '0' {
-		return 0, false
-	}
-	for _, c := range rest {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		seq = 10*seq + uint64(c-'0')
-	}
-	return seq, true
 }
 
 // maxUnacked is how many messages of publishAll are on their way at a time.

@@ -24,6 +24,7 @@ var (
 	_ Broker          = (*MemoryBroker)(nil)
 	_ [3]PayloadType  = [...]PayloadType{JSON, Text, Bytes}
 	_ [3]SlowPolicy   = [...]SlowPolicy{SlowDisconnect, SlowDropNewest, SlowDropOldest}
+	_ int             = MessageCost
 	_ [2]AddStatus    = [...]AddStatus{ChannelAdded, ChannelExists}
 	_ [4]RemoveStatus = [...]RemoveStatus{ChannelRemoved, GroupRemoved, ChannelNotMember, NoSuchGroup}
 	_ []error         = []error{ErrClosed, ErrExpired, ErrStale, ErrSlowConsumer, ErrRateLimited, ErrUnauthorized,

@@ -98,24 +98,22 @@ func (b *Broker) landed() {
 // fly sends a batch, and waits for what becomes of it.
 func (b *Broker) fly(ctx context.Context, batch []*parcel) {
 	bundles := bundle(batch)
-	keys := make([]string, 0, 2*len(bundles))
-	args := append(make([]string, 0, 6+6*len(bundles)+5*len(batch)),
-		newToken(), b.limits[0], b.limits[1], b.limits[2], b.limits[3], b.publishCommand())
-	for i, known := range b.known(bundles) {
-		channel := bundles[i][0].channel
-		keys = append(keys, orderKey(channel), logKey(channel))
-		args = append(args, known.epoch, strconv.FormatUint(known.seq, 10), channel)
-		args = appendBundle(args, bundles[i])
-	}
-	reply, err := b.run(ctx, false, len(bundles), publishScript, keys, args)
+	keys := make([]string, 0, len(bundles))
+	args := append(make([]string, 0, 2+4*len(bundles)+5*len(batch)), newToken(), b.publishCommand())
+	epochs := b.epochs(bundles)
 	for i, bundle := range bundles {
-		at, err := wschannels.Position{}, err
+		keys = append(keys, bundle[0].channel)
+		args = appendBundle(append(args, epochs[i]), bundle)
+	}
+	reply, err := b.run(ctx, false, len(bundles), b.scripts.publish, keys, args)
+	for i, bundle := range bundles {
+		at, err := wschannels.Position{Epoch: epochs[i]}, err
 		if err == nil {
-			at, err = placeBefore(ctx, &reply[i])
+			err = readFirst(ctx, &reply[i], &at)
 		}
 		for _, p := range bundle {
-			at.Seq++
 			p.at, p.err = at, err
+			at.Seq++
 		}
 	}
 }
@@ -138,14 +136,15 @@ func bundle(batch []*parcel) [][]*parcel {
 	return bundles
 }
 
-// known returns what has been seen of each bundle's order.
-func (b *Broker) known(bundles [][]*parcel) []seen {
-	all := make([]seen, len(bundles))
+// epochs returns the epoch of each bundle's order, as far as somebody is subscribed, who has it
+// retained, and has heard of it.
+func (b *Broker) epochs(bundles [][]*parcel) []string {
+	all := make([]string, len(bundles))
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for i, bundle := range bundles {
 		if t := b.topics[bundle[0].channel]; t != nil {
-			all[i] = t.seen
+			all[i] = t.seen.epoch
 		}
 	}
 	return all
@@ -174,17 +173,24 @@ func appendBundle(args []string, bundle []*parcel) []string {
 	return args
 }
 
-// placeBefore reads what the script returned of a group.
-func placeBefore(ctx context.Context, m *rueidis.RedisMessage) (at wschannels.Position, err error) {
+// readFirst reads what the script returned of a group: the first publication's place. at has the
+// epoch that it was told.
+func readFirst(ctx context.Context, m *rueidis.RedisMessage, at *wschannels.Position) error {
+	if m.IsInt64() {
+		seq, err := m.AsUint64()
+		at.Seq = seq
+		return err
+	}
 	s, err := m.ToString()
 	if err != nil {
-		return at, failure(ctx, false, err)
+		return failure(ctx, false, err)
 	}
-	at, rest, ok := readPlace(s)
+	place, rest, ok := readPlace(s)
 	if !ok || rest != "" {
-		return at, errReply
+		return errReply
 	}
-	return at, nil
+	*at = place
+	return nil
 }
 
 // readPlace reads a place as the script writes it, and returns what is behind it.

@@ -3,7 +3,6 @@ package redisbroker
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
@@ -15,13 +14,13 @@ import (
 // A Broker is a [wschannels.Broker] on Redis, with all capabilities. It is made by [New] or
 // [Open].
 type Broker struct {
-	client rueidis.Client
-	owned  bool // made by Open
-	opts   Options
-	limits [4]string     // of the history, for scripts
-	token  string        // of this broker
-	inbox  string        // the channel of what is for it alone
-	slots  chan struct{} // one for each call that is with the client
+	client  rueidis.Client
+	owned   bool // made by Open
+	opts    Options
+	scripts groupScripts
+	token   string        // of this broker
+	inbox   string        // the channel of what is for it alone
+	slots   chan struct{} // one for each call that is with the client
 
 	dispatch dispatch
 	ctx      context.Context // ends with Close
@@ -59,12 +58,12 @@ func New(client rueidis.Client, opts *Options) (*Broker, error) {
 		return nil, err
 	}
 	b := &Broker{
-		client: client,
-		opts:   o,
-		limits: [4]string{strconv.Itoa(o.History.Bytes), strconv.Itoa(o.History.Len), millis(o.History.TTL), millis(o.Retain)},
-		slots:  make(chan struct{}, maxCalls),
-		topics: make(map[string]*topic),
-		told:   make(map[wschannels.Subscriber]struct{}),
+		client:  client,
+		opts:    o,
+		scripts: newGroupScripts(o),
+		slots:   make(chan struct{}, maxCalls),
+		topics:  make(map[string]*topic),
+		told:    make(map[wschannels.Subscriber]struct{}),
 	}
 	b.token = newToken()
 	b.inbox = b.channel(ofBroker, b.token)

@@ -24,10 +24,10 @@
 //
 // # What Redis does not promise
 //
-// A Redis that loses its data starts all groups anew. One that loses the end of it, as a
-// replica that becomes master may, and an append-only file that is not written through, is
-// found out by the brokers that were subscribed to a group: that group starts anew, too, in
-// another epoch, so that nobody takes new messages for old ones.
+// A Redis that is started again, or becomes master, may have lost what came last, even where it
+// has kept the rest. So all its groups start anew then, in another epoch, and nobody takes new
+// messages for old ones, or is told that nothing is missing. Options.Durable says that Redis loses
+// nothing.
 //
 // With maxmemory, a policy other than noeviction may let go of a group's order, which then
 // starts anew. Where Redis is out of memory, Publish fails, and has published nothing.

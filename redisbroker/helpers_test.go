@@ -40,6 +40,9 @@ func closeBroker(t testing.TB, b *redisbroker.Broker) {
 // fast probes often.
 var fast = redisbroker.Options{ProbeInterval: 200 * time.Millisecond}
 
+// durable is fast on an engine that keeps what it has confirmed.
+var durable = redisbroker.Options{ProbeInterval: 200 * time.Millisecond, Durable: true}
+
 // An event is what a recorder was told.
 type event struct {
 	what string // "seq", "interrupted", "failed", "appear"

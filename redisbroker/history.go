@@ -33,8 +33,8 @@ func (b *Broker) History(ctx context.Context, group string, opts *wschannels.His
 	if o.Since.IsZero() { // else it decides which are the last
 		count = max(o.Last, 0)
 	}
-	keys, args := b.groupArgs(channel, known, after.Epoch, seq, strconv.Itoa(count))
-	reply, err := b.run(ctx, true, 4, historyScript, keys, args)
+	keys, args := groupArgs(channel, known, after.Epoch, seq, strconv.Itoa(count))
+	reply, err := b.run(ctx, true, 4, b.scripts.history, keys, args)
 	if err != nil {
 		return wschannels.HistoryPage{}, err
 	}
@@ -98,7 +98,7 @@ func (b *Broker) Flush(ctx context.Context, groups ...string) error {
 	for i := range errs {
 		wg.Go(func() {
 			for j := i; j < len(groups) && errs[i] == nil; j += len(errs) {
-				_, errs[i] = b.at(ctx, false, flushScript, groups[j])
+				_, errs[i] = b.at(ctx, false, b.scripts.flush, groups[j])
 			}
 		})
 	}

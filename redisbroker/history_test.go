@@ -205,7 +205,7 @@ func TestAGroupsOrderIsForgottenLongAfterItsLastUse(t *testing.T) {
 	subscribe(t, b, &r, "subscribed")
 	kept := publish(t, b, saved("subscribed", "1"))
 	left := publish(t, b, saved("left", "1"))
-	until(t, "forgotten", func() bool { return s.CLI("EXISTS", "wschannels:{g.left}order", "wschannels:{g.left}log") == "0" })
+	until(t, "forgotten", func() bool { return s.CLI("EXISTS", "wschannels:{g.left}", "wschannels:{g.left}log") == "0" })
 	if p := publish(t, b, saved("left", "2")); p.Epoch == left.Epoch || p.Seq != 1 {
 		t.Errorf("%+v after %+v", p, left)
 	}
@@ -218,7 +218,7 @@ func TestAGroupsOrderIsForgottenLongAfterItsLastUse(t *testing.T) {
 func TestAGroupThatCannotBePublishedToFailsAlone(t *testing.T) {
 	s := redistest.Start(t)
 	b := open(t, s.URL(), nil)
-	s.CLI("RPUSH", "wschannels:{g.foreign}order", "what no broker wrote")
+	s.CLI("RPUSH", "wschannels:{g.foreign}", "what no broker wrote")
 	var r recorder
 	subscribe(t, b, &r, "a", "foreign")
 	const each, publishers = 50, 16 // some go together

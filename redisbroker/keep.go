@@ -30,7 +30,7 @@ func (b *Broker) keepAll() {
 		cmds := make(rueidis.Commands, 0, 3*len(chunk))
 		for _, channel := range chunk {
 			for _, key := range b.keysOf(channel) {
-				cmds = append(cmds, b.client.B().Pexpire().Key(key).Milliseconds(b.opts.Retain.Milliseconds()).Build())
+				cmds = append(cmds, b.client.B().Pexpire().Key(key).Milliseconds(b.opts.keep().Milliseconds()).Build())
 			}
 		}
 		b.client.DoMulti(ctx, cmds...)
@@ -39,7 +39,7 @@ func (b *Broker) keepAll() {
 
 // keysOf are a group's keys. One with a TTL of its own keeps it.
 func (b *Broker) keysOf(channel string) []string {
-	keys := []string{channel + "order", channel + "here"}
+	keys := []string{channel, channel + "here"}
 	if b.opts.History.TTL == 0 {
 		keys = append(keys, channel+"log")
 	}

@@ -5,8 +5,8 @@ import "strings"
 // What a name is the name of. All keys and the channel of one thing have the same hash tag,
 // and are so in one slot of a cluster:
 //
-//	wschannels:{g.lobby}        the channel of the group "lobby"
-//	wschannels:{g.lobby}order   its epoch, last Seq and what its history holds
+//	wschannels:{g.lobby}        the channel of the group "lobby"; and as a key its order: epoch,
+//	                            next Seq and what its history holds
 //	wschannels:{g.lobby}log     its history
 //	wschannels:{g.lobby}here    who is present
 //	wschannels:{a.node-1}       the channel of an address

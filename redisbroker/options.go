@@ -27,6 +27,13 @@ type Options struct {
 	// least History.TTL, which it is raised to. 0: 24 h.
 	Retain time.Duration
 
+	// Durable says that Redis loses nothing that it has confirmed: it has "appendfsync always",
+	// and no replica becomes master that may lack something. Groups then go on when Redis is
+	// started again. Otherwise, as nobody can know what is missing, all groups start anew,
+	// without history, whenever a server is started or another one becomes master; and those
+	// that are moved within a cluster.
+	Durable bool
+
 	// ProbeInterval is how often connections with subscriptions are probed: one that
 	// carries nothing any more is replaced after twice that. At least 10 ms. 0: 3 s.
 	ProbeInterval time.Duration
@@ -54,6 +61,10 @@ func (o *Options) resolve() (Options, error) {
 	r.Retain = max(r.Retain, r.History.TTL)
 	return r, nil
 }
+
+// keep is how long Redis is told to keep groups. Those that are subscribed to are renewed 4 times
+// within Retain, and not each time that they are used.
+func (o *Options) keep() time.Duration { return o.Retain + o.Retain/2 }
 
 func badOption(field, why string) error {
 	return fmt.Errorf("%w: redisbroker.Options.%s %s", wschannels.ErrInvalidOption, field, why)

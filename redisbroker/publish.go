@@ -47,7 +47,7 @@ func (b *Broker) Publish(ctx context.Context, p *wschannels.Publication) error {
 
 // Position is [wschannels.Broker]'s.
 func (b *Broker) Position(ctx context.Context, group string) (wschannels.Position, error) {
-	return b.at(ctx, true, positionScript, group)
+	return b.at(ctx, true, b.scripts.position, group)
 }
 
 // at runs a script about group that returns its position.
@@ -58,7 +58,7 @@ func (b *Broker) at(ctx context.Context, read bool, script *rueidis.Lua, group s
 		return at, err
 	}
 	defer b.leave()
-	keys, args := b.groupArgs(channel, known)
+	keys, args := groupArgs(channel, known)
 	reply, err := b.run(ctx, read, 2, script, keys, args)
 	if err != nil {
 		return at, err
@@ -77,10 +77,10 @@ func position(reply []rueidis.RedisMessage) (at wschannels.Position, err error) 
 // epochLen is the length of what newToken returns.
 const epochLen = 16
 
-// A push is what the script published: 'p', the place before the first publication, and the
-// publications, as appendPublication wrote them.
+// A push is what the script published: 'p', the first publication's place, and the publications,
+// as appendPublication wrote them.
 type push struct {
-	at   wschannels.Position // of the last publication that was read
+	at   wschannels.Position // of the next publication
 	rest []byte
 }
 
@@ -102,9 +102,9 @@ func (m *push) next(p *wschannels.Publication) error {
 	if err := p.UnmarshalBinary(data[:size:size]); err != nil {
 		return err
 	}
-	m.at.Seq++
 	m.rest = data[size:]
 	p.Epoch, p.Seq, p.Saved = m.at.Epoch, m.at.Seq, saved == '1'
+	m.at.Seq++
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"time"
@@ -26,24 +27,27 @@ var (
 	positionLua string
 	//go:embed lua/flush.lua
 	flushLua string
-
-	publishScript  = rueidis.NewLuaScript(groupLua + publishLua)
-	historyScript  = rueidis.NewLuaScript(groupLua + historyLua)
-	positionScript = rueidis.NewLuaScript(groupLua + positionLua)
-	flushScript    = rueidis.NewLuaScript(groupLua + flushLua)
 )
 
-// groupArgs are the keys and the arguments that scripts about one group start with; known is
-// what has been seen of its order.
-func (b *Broker) groupArgs(channel string, known seen, more ...string) (keys, args []string) {
-	args = make([]string, 0, 7+len(more))
-	args = append(args, newToken(), b.limits[0], b.limits[1], b.limits[2], b.limits[3],
-		known.epoch, strconv.FormatUint(known.seq, 10))
-	return []string{orderKey(channel), logKey(channel)}, append(args, more...)
+// groupScripts are the scripts about groups. What is in all calls is in their text: Redis keeps
+// that.
+type groupScripts struct {
+	publish, history, position, flush *rueidis.Lua
 }
 
-func orderKey(channel string) string { return channel + "order" }
-func logKey(channel string) string   { return channel + "log" }
+func newGroupScripts(o Options) groupScripts {
+	settings := fmt.Sprintf("#!lua\nlocal maxbytes, maxlen, ttl, retain, durable = %d, %d, %s, %s, %t\n",
+		o.History.Bytes, o.History.Len, millis(o.History.TTL), millis(o.keep()), o.Durable)
+	script := func(lua string) *rueidis.Lua { return rueidis.NewLuaScript(settings + groupLua + lua) }
+	return groupScripts{script(publishLua), script(historyLua), script(positionLua), script(flushLua)}
+}
+
+// groupArgs are the key and the arguments that scripts about one group start with; known is
+// what has been seen of its order.
+func groupArgs(channel string, known seen, more ...string) (keys, args []string) {
+	args = append(make([]string, 0, 3+len(more)), newToken(), known.epoch, strconv.FormatUint(known.seq, 10))
+	return []string{channel}, append(args, more...)
+}
 
 // run runs a script, and returns its reply of at least n parts. The caller has entered.
 func (b *Broker) run(ctx context.Context, read bool, n int, script *rueidis.Lua, keys, args []string) ([]rueidis.RedisMessage, error) {

@@ -67,7 +67,7 @@ func TestBrokerWhoseEngineKeepsItsData(t *testing.T) {
 	f := h.features()
 	f.KeepsData = true
 	brokertest.Run(t, func(t *testing.T) wschannels.Broker {
-		return h.open(t, h.server, redisbroker.Options{Prefix: strings.ToLower(rand.Text())})
+		return h.open(t, h.server, redisbroker.Options{Prefix: strings.ToLower(rand.Text()), Durable: true})
 	}, f)
 }
 

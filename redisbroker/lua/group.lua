@@ -1,14 +1,25 @@
-#!lua
--- What all scripts about groups start with. ARGV: 1 an epoch, should a group need one; 2 to 4
--- the history's limits: bytes, messages, milliseconds; 5 how long a group is retained, in
--- milliseconds.
+-- What all scripts about groups start with, behind "#!lua" and the settings: local maxbytes,
+-- maxlen, ttl (the history's limits: bytes, messages, milliseconds), retain (milliseconds),
+-- durable. ARGV[1] is an epoch, should a group need one.
 --
--- A group's order is its epoch, and 4 numbers: the last Seq; the last that was saved; what all
--- that was ever saved costs; and that of which it is known that the log has it no more. An entry
--- of the log has the ID 'seq-cost', and the fields m, 3 numbers, the second and third of those as
--- they were before it, and when it was created, in milliseconds; and p, the publication. Numbers
--- are doubles, big-endian: to write and read them as text would be most of what scripts do.
-local maxbytes, maxlen, ttl = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+-- A group's order is a hash, whose key is the channel's name. One field is named by the order's
+-- epoch and the run it is of, 16 characters each; its value is the next Seq. The other, if
+-- anything was ever saved, is h: the last Seq that was saved; what all that was ever saved costs;
+-- and that of which it is known that the log has it no more. The log's entries have the ID
+-- 'seq-cost', and the fields m: the first two of these numbers as they were before it, and when it
+-- was created, in milliseconds; and p, the publication. Numbers are doubles, big-endian: to write
+-- and read them as text would be most of what scripts do.
+--
+-- The run is what Redis calls the replication ID: a server has another one whenever what it has
+-- may be less than what a server has confirmed, as it has been started, or become a master.
+local run = '----------------'
+if not durable then
+	local info = redis.call('INFO', 'replication')
+	local _, before = string.find(info, 'master_replid:', 1, true)
+	if not before then return redis.error_reply('ERR the server does not say its master_replid, so that nobody knows what it has lost') end
+	run = string.sub(info, before + 1, before + 16)
+end
+
 local now = 0
 if ttl > 0 then
 	local t = redis.call('TIME')
@@ -17,18 +28,30 @@ end
 
 local function int(n) return string.format('%.0f', n) end
 
--- open reads a group. epoch and seq are what somebody has seen of its order.
-local function open(order, log, epoch, seq)
-	local g = {order = order, log = log}
-	local state = redis.call('GET', order)
-	if state then
-		g.epoch, g.seq, g.saved, g.total, g.base = struct.unpack('>c16dddd', state)
+-- history returns what h says, the value of that field.
+local function history(key, h)
+	local g = {key = key, log = key .. 'log', saved = 0, total = 0, base = 0}
+	if h then g.saved, g.total, g.base = struct.unpack('>ddd', h) end
+	return g
+end
+
+-- open reads a group, or starts its order anew. epoch and seq are what somebody has seen of that.
+local function open(key, epoch, seq)
+	local fields, order, next, h = redis.call('HGETALL', key), '', 0, nil
+	for i = 1, #fields, 2 do
+		if fields[i] == 'h' then h = fields[i + 1] else order, next = fields[i], tonumber(fields[i + 1]) end
 	end
-	if not g.epoch or g.epoch == epoch and g.seq < tonumber(seq) then
-		-- There is no order, or only an older state of it: the engine lost what came since.
-		g.epoch, g.seq, g.saved, g.total, g.base = ARGV[1], 0, 0, 0, 0
-		redis.call('DEL', log)
+	local g = history(key, h)
+	g.epoch, g.next = string.sub(order, 1, 16), next
+	if string.sub(order, 17) ~= run or g.epoch == epoch and next <= tonumber(seq) then
+		-- There is no order, or perhaps only an older state of it: Redis lost what came since.
+		g = history(key)
+		g.epoch, g.next = ARGV[1], 1
+		redis.call('DEL', key, g.log)
+		redis.call('HSET', key, g.epoch .. run, g.next)
 	end
+	redis.call('PEXPIRE', key, retain)
+	if ttl == 0 and g.total > g.base then redis.call('PEXPIRE', g.log, retain) end
 	return g
 end
 
@@ -55,8 +78,7 @@ local function fit(g, cost)
 	end
 end
 
--- keep writes what open read.
+-- keep writes what is known of the history.
 local function keep(g)
-	redis.call('SET', g.order, struct.pack('>c16dddd', g.epoch, g.seq, g.saved, g.total, g.base), 'PX', ARGV[5])
-	if ttl == 0 and g.total > g.base then redis.call('PEXPIRE', g.log, ARGV[5]) end
+	if g.total > 0 then redis.call('HSET', g.key, 'h', struct.pack('>ddd', g.saved, g.total, g.base)) end
 end

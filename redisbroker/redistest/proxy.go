@@ -11,12 +11,12 @@ import (
 // called concurrently.
 type Proxy struct {
 	listener net.Listener
-	target   string
 	wg       sync.WaitGroup
 
-	mu    sync.Mutex // guards what follows
-	pairs map[*pair]struct{}
-	done  bool
+	mu     sync.Mutex // guards what follows
+	target string
+	pairs  map[*pair]struct{}
+	done   bool
 }
 
 // A pair is a connection, at both ends.
@@ -53,6 +53,13 @@ func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
 // URL returns the proxy's URL.
 func (p *Proxy) URL() string { return "redis://" + p.Addr() }
+
+// Redirect has connections that are made from now on go to target. The present ones stay.
+func (p *Proxy) Redirect(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+}
 
 // Cut ends the present connections.
 func (p *Proxy) Cut() {
@@ -97,7 +104,10 @@ func (p *Proxy) accept() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", p.target)
+		p.mu.Lock()
+		target := p.target
+		p.mu.Unlock()
+		server, err := net.Dial("tcp", target)
 		if err != nil {
 			_ = client.Close()
 			continue

@@ -128,6 +128,9 @@ func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.It
 // URL returns the server's URL.
 func (s *Server) URL() string { return "redis://" + s.Addr() }
 
+// Dir returns the directory of the server's files.
+func (s *Server) Dir() string { return s.dir }
+
 // Stop kills the server without a warning, if it runs.
 func (s *Server) Stop() {
 	if s.cmd == nil {

@@ -156,6 +156,11 @@ func TestWhatOneServerOfAClusterHasComesBackWithIt(t *testing.T) {
 		t.Errorf("back after %v", took)
 	}
 	for _, g := range groups {
+		defer func() {
+			if t.Failed() {
+				t.Logf("%q: %d times interrupted, got %v", g, r.count(g, "interrupted"), r.seqs(g))
+			}
+		}()
 		n := len(r.seqs(g))
 		until(t, "publishing", func() bool { return b.Publish(within(t, time.Second), message(g, "3")) == nil })
 		until(t, "delivery", func() bool { return len(r.seqs(g)) > n })

@@ -79,7 +79,7 @@ func (l *link) receive(m rueidis.PubSubMessage) {
 		l.appeared(m)
 	case 'q':
 		l.requested(m)
-	case 'a':
+	case 'a', 'n':
 		l.answered(m)
 	default:
 		l.garbage(m.Channel)

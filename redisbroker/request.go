@@ -20,7 +20,14 @@ const answerTime = 5 * time.Second
 type desk struct {
 	mu      sync.Mutex // guards what follows
 	last    uint64
-	waiting map[uint64]chan<- reply
+	waiting map[uint64]*question
+}
+
+// A question waits for the first answer, or until all who got it have said that nobody is there.
+type question struct {
+	answer chan reply // of one
+	asked  int64      // how many have got it; known when it has been sent
+	nobody int64      // how many have said that
 }
 
 type reply struct {
@@ -32,15 +39,15 @@ type reply struct {
 func (d *desk) Interrupted(string) {}
 
 func (d *desk) open() (id uint64, answer <-chan reply) {
-	ch := make(chan reply, 1)
+	q := &question{answer: make(chan reply, 1), asked: -1}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.waiting == nil {
-		d.waiting = make(map[uint64]chan<- reply)
+		d.waiting = make(map[uint64]*question)
 	}
 	d.last++
-	d.waiting[d.last] = ch
-	return d.last, ch
+	d.waiting[d.last] = q
+	return d.last, q.answer
 }
 
 func (d *desk) forget(id uint64) {
@@ -53,8 +60,27 @@ func (d *desk) forget(id uint64) {
 func (d *desk) answer(id uint64, r reply) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if ch := d.waiting[id]; ch != nil {
-		ch <- r
+	if q := d.waiting[id]; q != nil {
+		q.answer <- r
+		delete(d.waiting, id)
+	}
+}
+
+// sent says how many have got the request of that number.
+func (d *desk) sent(id uint64, n int64) { d.count(id, func(q *question) { q.asked = n }) }
+
+// nobody says that one of them has no listener.
+func (d *desk) nobody(id uint64) { d.count(id, func(q *question) { q.nobody++ }) }
+
+func (d *desk) count(id uint64, change func(q *question)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	q := d.waiting[id]
+	if q == nil {
+		return
+	}
+	if change(q); q.nobody == q.asked {
+		q.answer <- reply{err: wschannels.ErrNobody}
 		delete(d.waiting, id)
 	}
 }
@@ -63,8 +89,8 @@ func (d *desk) answer(id uint64, r reply) {
 func (d *desk) fail(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for id, ch := range d.waiting {
-		ch <- reply{err: err}
+	for id, q := range d.waiting {
+		q.answer <- reply{err: err}
 		delete(d.waiting, id)
 	}
 }
@@ -79,8 +105,8 @@ func (b *Broker) Unlisten(ctx context.Context, address string, l wschannels.List
 	return b.part(ctx, b.channel(ofAddress, address), l)
 }
 
-// Request is [wschannels.RequestBroker]'s. Whether there is a listener, Redis says when it
-// has passed the request on.
+// Request is [wschannels.RequestBroker]'s. How many may have a listener, Redis says when it has
+// passed the request on; which of these have none any more, they say.
 func (b *Broker) Request(ctx context.Context, address string, data []byte) ([]byte, error) {
 	if err := b.join(ctx, ofBroker, b.token, &b.desk); err != nil { // the first, or after an outage
 		return nil, err
@@ -89,12 +115,10 @@ func (b *Broker) Request(ctx context.Context, address string, data []byte) ([]by
 	defer b.desk.forget(id)
 	channel := b.channel(ofAddress, address)
 	n, err := b.send(ctx, channel, b.request(id, data))
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case n == 0:
-		return nil, wschannels.ErrNobody
 	}
+	b.desk.sent(id, n)
 	select {
 	case r := <-answer:
 		return r.data, r.err
@@ -123,7 +147,8 @@ func (b *Broker) send(ctx context.Context, channel, s string) (int64, error) {
 }
 
 // request is what is sent: 'q', the token of the broker that asks, the request's number, a
-// space, and data. The answer is 'a', the number, a space, and data.
+// space, and data. The answer is 'a', the number, a space, and data; or 'n' and the number: nobody
+// is there.
 func (b *Broker) request(id uint64, data []byte) string {
 	return "q" + b.token + strconv.FormatUint(id, 10) + " " + rueidis.BinaryString(data)
 }
@@ -142,24 +167,25 @@ func (l *link) requested(m rueidis.PubSubMessage) {
 		return
 	}
 	l.b.mu.Lock()
-	t := l.b.topics[m.Channel]
-	if t == nil {
-		l.b.mu.Unlock()
-		return
+	var name string
+	var ears []wschannels.Listener
+	if t := l.b.topics[m.Channel]; t != nil {
+		name, ears = t.name, t.ears
 	}
-	name, ears := t.name, t.ears
 	l.b.mu.Unlock()
+	if len(ears) == 0 { // it was on its way when the last one went
+		l.b.answer(asker, "n"+strconv.FormatUint(id, 10))
+	}
 	for _, ear := range ears {
 		var once sync.Once
 		ear.Hear(name, []byte(data), func(data []byte) {
-			once.Do(func() { l.b.answer(asker, id, data) })
+			once.Do(func() { l.b.answer(asker, "a"+strconv.FormatUint(id, 10)+" "+rueidis.BinaryString(data)) })
 		})
 	}
 }
 
 // answer sends an answer without waiting for that.
-func (b *Broker) answer(asker string, id uint64, data []byte) {
-	s := "a" + strconv.FormatUint(id, 10) + " " + rueidis.BinaryString(data)
+func (b *Broker) answer(asker, s string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
@@ -174,11 +200,15 @@ func (b *Broker) answer(asker string, id uint64, data []byte) {
 
 // answered hands an answer to the request that waits for it.
 func (l *link) answered(m rueidis.PubSubMessage) {
-	number, data, ok := strings.Cut(m.Message[1:], " ")
+	number, data, hasData := strings.Cut(m.Message[1:], " ")
 	id, err := strconv.ParseUint(number, 10, 64)
-	if !ok || err != nil || m.Channel != l.b.inbox {
+	nobody := m.Message[0] == 'n'
+	switch {
+	case err != nil, hasData == nobody, m.Channel != l.b.inbox:
 		l.garbage(m.Channel)
-		return
+	case nobody:
+		l.b.desk.nobody(id)
+	default:
+		l.b.desk.answer(id, reply{data: []byte(data)})
 	}
-	l.b.desk.answer(id, reply{data: []byte(data)})
 }

@@ -32,11 +32,11 @@ func FuzzNames(f *testing.F) {
 }
 
 func FuzzReceive(f *testing.F) {
-	for _, s := range []string{"", "p", "e", "q", "a", "x", "p0123456789abcdef\x00\x00\x00\x00\x00\x00\x00\x00", "p0123456789abcdef\x00\x00\x00\x00\x00\x00\x00\x001\x00\x00\x00\x1c\x01\x01" + strings.Repeat("x", 24) + "\x00x", "q0123456789abcdef1 x", "a1 x"} {
+	for _, s := range []string{"", "p", "e", "q", "a", "x", "p0123456789abcdef\x00\x00\x00\x00\x00\x00\x00\x00", "p0123456789abcdef\x00\x00\x00\x00\x00\x00\x00\x001\x00\x00\x00\x1c\x01\x01" + strings.Repeat("x", 24) + "\x00x", "q0123456789abcdef1 x", "a1 x", "n1"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		b := &Broker{topics: make(map[string]*topic)}
+		b := &Broker{topics: make(map[string]*topic), closed: true} // so that it does not answer
 		l := newLink(b, nil, nil, "probe")
 		l.receive(rueidis.PubSubMessage{Channel: "c", Message: s}) // must not panic
 	})

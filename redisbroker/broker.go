@@ -26,6 +26,7 @@ type Broker struct {
 	ctx      context.Context // ends with Close
 	stop     context.CancelCauseFunc
 	wg       sync.WaitGroup // of goroutines, and of calls under way
+	ended    chan struct{}  // closed when Close is over
 
 	desk desk
 
@@ -64,6 +65,7 @@ func New(client rueidis.Client, opts *Options) (*Broker, error) {
 		slots:   make(chan struct{}, maxCalls),
 		topics:  make(map[string]*topic),
 		told:    make(map[wschannels.Subscriber]struct{}),
+		ended:   make(chan struct{}),
 	}
 	b.token = newToken()
 	b.inbox = b.channel(ofBroker, b.token)
@@ -108,33 +110,33 @@ func Open(url string, opts *Options) (*Broker, error) {
 }
 
 // Close is [wschannels.Broker]'s. It waits for calls that are under way, and ends those that
-// wait for a subscription.
+// wait for a subscription or an answer. Called again, it waits for the same end.
 func (b *Broker) Close(ctx context.Context) error {
 	b.mu.Lock()
-	first := !b.closed
-	b.closed = true
-	for _, t := range b.topics {
-		t.tell(wschannels.ErrClosed)
+	if !b.closed {
+		b.closed = true
+		for _, t := range b.topics {
+			t.tell(wschannels.ErrClosed)
+		}
+		b.stop(wschannels.ErrClosed)
+		go b.end()
 	}
 	b.mu.Unlock()
-	if !first {
-		return nil
-	}
-	b.stop(wschannels.ErrClosed)
-	ended := make(chan struct{})
-	go func() {
-		b.wg.Wait()
-		if b.owned {
-			b.client.Close()
-		}
-		close(ended)
-	}()
 	select {
-	case <-ended:
+	case <-b.ended:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// end waits until b, which has been stopped, does nothing any more.
+func (b *Broker) end() {
+	b.wg.Wait()
+	if b.owned {
+		b.client.Close()
+	}
+	close(b.ended)
 }
 
 // enter lets a call that concerns channel through to the client, unless it could only fail.

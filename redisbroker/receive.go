@@ -170,7 +170,10 @@ func (l *link) garbage(channel string) {
 	}
 	name, subs := t.name, t.subs
 	l.b.mu.Unlock()
-	err := fmt.Errorf("%w, to %q (and %d more that were not reported)", errGarbage, name, skipped)
+	err := fmt.Errorf("%w, to %q", errGarbage, name)
+	if skipped > 0 {
+		err = fmt.Errorf("%w (and %d more that were not reported)", err, skipped)
+	}
 	for _, s := range subs {
 		s.Failed(err)
 	}

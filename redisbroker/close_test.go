@@ -22,7 +22,9 @@ func TestEveryCloseWaitsForTheEnd(t *testing.T) {
 		return is(b.Publish(within(t, time.Millisecond), message("a", "3")), context.DeadlineExceeded)
 	})
 	go func() { closed <- b.Close(ctx) }()
-	until(t, "closed", func() bool { return is(b.Publish(within(t, time.Millisecond), message("a", "4")), wschannels.ErrClosed) })
+	until(t, "closed", func() bool {
+		return is(b.Publish(within(t, time.Millisecond), message("a", "4")), wschannels.ErrClosed)
+	})
 	late, cancel := context.WithTimeoutCause(ctx, 20*time.Millisecond, errLate)
 	defer cancel()
 	if err := b.Close(late); err != errLate {

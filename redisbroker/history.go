@@ -34,35 +34,40 @@ func (b *Broker) History(ctx context.Context, group string, opts *wschannels.His
 		count = max(o.Last, 0)
 	}
 	keys, args := groupArgs(channel, known, after.Epoch, seq, strconv.Itoa(count))
-	reply, err := b.run(ctx, true, 4, b.scripts.history, keys, args)
+	reply, err := b.run(ctx, true, 5, b.scripts.history, keys, args)
 	if err != nil {
 		return wschannels.HistoryPage{}, err
 	}
-	return readPage(reply, group, o, count > 0)
+	page, junk, err := readPage(reply, group, o, count > 0)
+	if junk {
+		b.garbage(channel)
+	}
+	return page, err
 }
 
-// readPage reads what the script returned: epoch, seq, the last that is lost, entries.
-func readPage(reply []rueidis.RedisMessage, group string, o wschannels.HistoryOptions, newestFirst bool) (page wschannels.HistoryPage, err error) {
+// readPage reads what the script returned. What no broker wrote is junk, and is left out.
+func readPage(reply []rueidis.RedisMessage, group string, o wschannels.HistoryOptions, newestFirst bool) (page wschannels.HistoryPage, junk bool, err error) {
 	if page.Position, err = position(reply); err != nil {
-		return page, err
+		return page, false, err
 	}
-	lost, err := reply[2].AsUint64()
-	if err != nil {
-		return page, err
+	lost, err1 := reply[2].AsUint64()
+	entries, err2 := reply[3].AsXRange()
+	dropped, err3 := reply[4].AsInt64()
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return page, false, err
 	}
-	entries, err := reply[3].AsXRange()
-	if err != nil {
-		return page, err
-	}
+	junk = dropped > 0
 	page.Messages = make([]wschannels.Message, 0, len(entries))
 	for _, e := range entries {
 		var p wschannels.Publication
 		seq, _, _ := strings.Cut(e.ID, "-")
-		if p.Seq, err = strconv.ParseUint(seq, 10, 64); err != nil {
-			return page, err
+		if p.Seq, err = strconv.ParseUint(seq, 10, 64); err == nil {
+			err = p.UnmarshalBinary([]byte(e.FieldValues["p"]))
 		}
-		if err := p.UnmarshalBinary([]byte(e.FieldValues["p"])); err != nil {
-			return page, err
+		if err != nil {
+			junk = true
+			lost = max(lost, p.Seq) // it may be in the place of a message
+			continue
 		}
 		p.Group = group
 		if p.Created.Before(o.Since) && !o.Since.IsZero() {
@@ -78,7 +83,7 @@ func readPage(reply []rueidis.RedisMessage, group string, o wschannels.HistoryOp
 	}
 	page.Complete = o.After != nil && o.After.Epoch == page.Position.Epoch &&
 		lost <= o.After.Seq && o.After.Seq <= page.Position.Seq
-	return page, nil
+	return page, junk, nil
 }
 
 // flushers is how many groups are flushed at a time.

@@ -243,3 +243,29 @@ func TestAGroupThatCannotBePublishedToFailsAlone(t *testing.T) {
 		t.Error("the other group's subscribers got something")
 	}
 }
+
+func TestWhatNoBrokerPutIntoAHistoryIsLeftOutAndReported(t *testing.T) {
+	s := redistest.Start(t)
+	b := open(t, s.URL(), nil)
+	var r recorder
+	subscribe(t, b, &r, "a")
+	s.CLI("XADD", "wschannels:{g.a}log", "1-1", "x", "y")
+	publish(t, b, saved("a", "1"))
+	s.CLI("XADD", "wschannels:{g.a}log", "1-999", "m", strings.Repeat("m", 24), "p", "junk")
+	p := publish(t, b, saved("a", "2"))
+	for i := range 2 {
+		page := history(t, b, "a", &wschannels.HistoryOptions{After: &wschannels.Position{Epoch: p.Epoch}})
+		wantTexts(t, page, "1:1", "2:2")
+		if page.Complete {
+			t.Error("complete, though nobody knows in whose place that is")
+		}
+		if n := r.count("", "failed"); n != i+1 {
+			t.Errorf("%d times reported, want %d", n, i+1)
+		}
+	}
+	page := history(t, b, "a", &wschannels.HistoryOptions{After: &wschannels.Position{Epoch: p.Epoch, Seq: 1}})
+	wantTexts(t, page, "2:2")
+	if !page.Complete {
+		t.Error("behind what no broker put there it is not complete")
+	}
+}

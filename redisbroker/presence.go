@@ -186,7 +186,7 @@ func (b *Broker) buryOne(node, run string) {
 func (l *link) appeared(m rueidis.PubSubMessage) {
 	entries, ok := readPresence(m.Message)
 	if !ok {
-		l.garbage(m.Channel)
+		l.b.garbage(m.Channel)
 		return
 	}
 	l.b.mu.Lock()

@@ -69,7 +69,7 @@ func (l *link) receive(m rueidis.PubSubMessage) {
 		return
 	}
 	if m.Message == "" {
-		l.garbage(m.Channel)
+		l.b.garbage(m.Channel)
 		return
 	}
 	switch m.Message[0] {
@@ -82,7 +82,7 @@ func (l *link) receive(m rueidis.PubSubMessage) {
 	case 'a', 'n':
 		l.answered(m)
 	default:
-		l.garbage(m.Channel)
+		l.b.garbage(m.Channel)
 	}
 }
 
@@ -90,14 +90,14 @@ func (l *link) receive(m rueidis.PubSubMessage) {
 func (l *link) publications(m rueidis.PubSubMessage) {
 	push, ok := readPush(m.Message)
 	if !ok {
-		l.garbage(m.Channel)
+		l.b.garbage(m.Channel)
 		return
 	}
 	p := new(wschannels.Publication) // one after the other: it is read only until Deliver returns
 	for len(push.rest) > 0 {
 		*p = wschannels.Publication{}
 		if err := push.next(p); err != nil {
-			l.garbage(m.Channel)
+			l.b.garbage(m.Channel)
 			return
 		}
 		l.b.mu.Lock()
@@ -160,16 +160,16 @@ func (b *blame) allow(now time.Time) (skipped int, ok bool) {
 }
 
 // garbage tells channel's subscribers of something that no broker sent.
-func (l *link) garbage(channel string) {
-	l.b.mu.Lock()
-	t := l.b.topics[channel]
-	skipped, ok := l.b.blamed.allow(time.Now())
+func (b *Broker) garbage(channel string) {
+	b.mu.Lock()
+	t := b.topics[channel]
+	skipped, ok := b.blamed.allow(time.Now())
 	if t == nil || !ok {
-		l.b.mu.Unlock()
+		b.mu.Unlock()
 		return
 	}
 	name, subs := t.name, t.subs
-	l.b.mu.Unlock()
+	b.mu.Unlock()
 	err := fmt.Errorf("%w, to %q", errGarbage, name)
 	if skipped > 0 {
 		err = fmt.Errorf("%w (and %d more that were not reported)", err, skipped)

@@ -157,13 +157,13 @@ func (b *Broker) request(id uint64, data []byte) string {
 func (l *link) requested(m rueidis.PubSubMessage) {
 	number, data, ok := strings.Cut(m.Message[1:], " ")
 	if !ok || len(number) <= epochLen || !isToken(number[:epochLen]) {
-		l.garbage(m.Channel)
+		l.b.garbage(m.Channel)
 		return
 	}
 	asker := strings.Clone(number[:epochLen])
 	id, err := strconv.ParseUint(number[epochLen:], 10, 64)
 	if err != nil {
-		l.garbage(m.Channel)
+		l.b.garbage(m.Channel)
 		return
 	}
 	l.b.mu.Lock()
@@ -205,7 +205,7 @@ func (l *link) answered(m rueidis.PubSubMessage) {
 	nobody := m.Message[0] == 'n'
 	switch {
 	case err != nil, hasData == nobody, m.Channel != l.b.inbox:
-		l.garbage(m.Channel)
+		l.b.garbage(m.Channel)
 	case nobody:
 		l.b.desk.nobody(id)
 	default:

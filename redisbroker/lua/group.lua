@@ -48,6 +48,11 @@ local function oldest(g)
 		g.base = g.total -- it is empty; perhaps it has expired, or the engine let it go
 		return
 	end
+	if e[2][1] ~= 'm' or #e[2][2] ~= 24 then -- which no broker wrote
+		redis.call('XDEL', g.log, e[1])
+		g.junk = true
+		return oldest(g)
+	end
 	local saved, total, created = struct.unpack('>ddd', e[2][2])
 	g.base = total
 	return e[1], saved, created

@@ -100,12 +100,12 @@ func (b *Broker) fly(ctx context.Context, batch []*parcel) {
 	bundles := bundle(batch)
 	keys := make([]string, 0, len(bundles))
 	args := append(make([]string, 0, 2+4*len(bundles)+5*len(batch)), newToken(), b.publishCommand())
-	epochs, conn := b.epochs(bundles)
+	epochs := b.epochs(bundles)
 	for i, bundle := range bundles {
 		keys = append(keys, bundle[0].channel)
 		args = appendBundle(append(args, epochs[i]), bundle)
 	}
-	reply, err := b.runPublish(ctx, conn, len(bundles), keys, args)
+	reply, err := b.run(ctx, false, len(bundles), b.scripts.publish, keys, args)
 	for i, bundle := range bundles {
 		at, err := wschannels.Position{Epoch: epochs[i]}, err
 		if err == nil {
@@ -137,9 +137,9 @@ func bundle(batch []*parcel) [][]*parcel {
 }
 
 // epochs returns the epoch of each bundle's order, as far as somebody is subscribed, who has it
-// retained, and has heard of it; and the connection to publish on, if there is one.
-func (b *Broker) epochs(bundles [][]*parcel) (all []string, conn rueidis.DedicatedClient) {
-	all = make([]string, len(bundles))
+// retained, and has heard of it.
+func (b *Broker) epochs(bundles [][]*parcel) []string {
+	all := make([]string, len(bundles))
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for i, bundle := range bundles {
@@ -147,10 +147,7 @@ func (b *Broker) epochs(bundles [][]*parcel) (all []string, conn rueidis.Dedicat
 			all[i] = t.seen.epoch
 		}
 	}
-	if b.link != nil {
-		conn = b.link.conn
-	}
-	return all, conn
+	return all
 }
 
 // appendBundle appends the arguments of the script that say what is published to a group.

@@ -46,11 +46,10 @@ type link struct {
 
 	// Guarded by b.mu.
 	state linkState
-	cause error                   // of away
-	dirty map[string]struct{}     // channels whose subscription is to be looked at
-	have  map[string]struct{}     // channels subscribed to on the present connection
-	told  bool                    // subscribers of the outage
-	conn  rueidis.DedicatedClient // to publish on, or nil
+	cause error               // of away
+	dirty map[string]struct{} // channels whose subscription is to be looked at
+	have  map[string]struct{} // channels subscribed to on the present connection
+	told  bool                // subscribers of the outage
 }
 
 func newLink(b *Broker, node func() (rueidis.Client, error), cluster *cluster, probe string) *link {
@@ -90,7 +89,6 @@ func (l *link) run(ctx context.Context) {
 		if err == nil {
 			backoff = 0
 			err = l.serve(ctx, conn, ended)
-			l.disconnect()
 			conn.Close()
 			<-ended
 			hears.close()
@@ -194,7 +192,7 @@ func (l *link) refresh(ctx context.Context) {
 
 // serve keeps the subscriptions of conn as they are wanted, until it ends or ctx does.
 func (l *link) serve(ctx context.Context, conn rueidis.DedicatedClient, ended <-chan error) error {
-	l.connected(conn)
+	l.connected()
 	l.heard.Store(true)
 	tick := time.NewTicker(l.b.opts.ProbeInterval)
 	defer tick.Stop()
@@ -265,13 +263,10 @@ func (l *link) publishProbe(ctx context.Context, probed chan<- error) {
 }
 
 // connected says that l works again, and that all its subscriptions are to be made.
-func (l *link) connected(conn rueidis.DedicatedClient) {
+func (l *link) connected() {
 	l.b.mu.Lock()
 	defer l.b.mu.Unlock()
 	l.state, l.cause, l.told = up, nil, false
-	if l.b.client.Mode() == rueidis.ClientModeStandalone { // else the client may know of a new master first
-		l.conn = conn
-	}
 	if l.b.outages() == 0 {
 		clear(l.b.told)
 	}
@@ -283,13 +278,6 @@ func (l *link) connected(conn rueidis.DedicatedClient) {
 		}
 	}
 	l.wake()
-}
-
-// disconnect has nothing more published on the connection.
-func (l *link) disconnect() {
-	l.b.mu.Lock()
-	defer l.b.mu.Unlock()
-	l.conn = nil
 }
 
 // lost says that the connection has ended.

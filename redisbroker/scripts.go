@@ -2,7 +2,6 @@ package redisbroker
 
 import (
 	"context"
-	"crypto/sha1"
 	_ "embed"
 	"encoding/binary"
 	"encoding/hex"
@@ -38,45 +37,16 @@ var (
 // that.
 type groupScripts struct {
 	publish, history, position, flush *rueidis.Lua
-
-	publishText, publishSHA string
 }
 
 func newGroupScripts(o Options) groupScripts {
 	settings := fmt.Sprintf("#!lua\nlocal maxbytes, maxlen, ttl, retain, durable = %d, %d, %s, %s, %t\n",
 		o.History.Bytes, o.History.Len, millis(o.History.TTL), millis(o.keep()), o.Durable)
 	script := func(lua string) *rueidis.Lua { return rueidis.NewLuaScript(settings + runLua + groupLua + lua) }
-	publish := settings + runLua + fastLua + groupLua + publishLua
-	sha := sha1.Sum([]byte(publish))
 	return groupScripts{
-		publish: rueidis.NewLuaScript(publish), publishText: publish, publishSHA: hex.EncodeToString(sha[:]),
+		publish: rueidis.NewLuaScript(settings + runLua + fastLua + groupLua + publishLua),
 		history: script(historyLua), position: script(positionLua), flush: script(flushLua),
 	}
-}
-
-// runPublish runs the script that publishes on conn, or, where that is nil or refuses, which then
-// has done nothing, as run does.
-//
-// What is published on the connection that hears comes back with the script's reply: one packet,
-// one system call and one goroutine that wakes instead of two, on either side.
-func (b *Broker) runPublish(ctx context.Context, conn rueidis.DedicatedClient, n int, keys, args []string) ([]rueidis.RedisMessage, error) {
-	if conn != nil {
-		to := conn.B()
-		reply, err := conn.Do(ctx, to.Evalsha().Sha1(b.scripts.publishSHA).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()).ToArray()
-		if answer, ok := rueidis.IsRedisErr(err); ok && answer.IsNoScript() {
-			reply, err = conn.Do(ctx, to.Eval().Script(b.scripts.publishText).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()).ToArray()
-		}
-		answer, ok := rueidis.IsRedisErr(err)
-		switch {
-		case err == nil && len(reply) < n:
-			return nil, errReply
-		case err == nil:
-			return reply, nil
-		case err != rueidis.ErrDedicatedClientRecycled && !(ok && refused(answer.Error())):
-			return nil, failure(ctx, false, err)
-		}
-	}
-	return b.run(ctx, false, n, b.scripts.publish, keys, args)
 }
 
 // groupArgs are the key and the arguments that scripts about one group start with; known is

@@ -123,7 +123,7 @@ func (c *cluster) read() (masters *[slotCount]string, err error) {
 	for addr, node := range c.b.client.Nodes() {
 		ctx, cancel := context.WithTimeout(c.b.ctx, time.Second)
 		var ranges []rueidis.RedisMessage
-		ranges, err = node.Do(ctx, node.B().ClusterSlots().Build()).ToArray()
+		ranges, err = node.Do(ctx, read(node.B().ClusterSlots().Build())).ToArray()
 		cancel()
 		if err == nil {
 			masters, err = readSlots(addr, ranges)
@@ -235,7 +235,7 @@ func (c *cluster) node(addr string, slot int) (rueidis.Client, error) {
 	ctx, cancel := context.WithTimeout(c.b.ctx, time.Second)
 	defer cancel()
 	key := c.b.tagged(func(s int) bool { return s == slot })
-	c.b.client.Do(ctx, c.b.client.B().Exists().Key(key).Build())
+	c.b.client.Do(ctx, read(c.b.client.B().Exists().Key(key).Build()))
 	if node, ok := c.b.client.Nodes()[addr]; ok {
 		return node, nil
 	}

@@ -120,7 +120,7 @@ func (b *Broker) saved(ctx context.Context) ([]string, error) {
 	found := make(map[string]struct{})
 	for _, node := range b.client.Nodes() { // replicas, too: it does no harm
 		for cursor := uint64(0); ; {
-			page, err := node.Do(ctx, node.B().Scan().Cursor(cursor).Match(b.opts.Prefix+":{"+ofGroup+"*}log").Count(1000).Build()).AsScanEntry()
+			page, err := node.Do(ctx, read(node.B().Scan().Cursor(cursor).Match(b.opts.Prefix+":{"+ofGroup+"*}log").Count(1000).Build())).AsScanEntry()
 			if err != nil {
 				return nil, failure(ctx, true, err)
 			}

@@ -185,7 +185,7 @@ func (l *link) refresh(ctx context.Context) {
 	defer cancel()
 	for range enough {
 		one, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
-		l.b.client.Do(one, l.b.client.B().Exists().Key(l.probe).Build())
+		l.b.client.Do(one, read(l.b.client.B().Exists().Key(l.probe).Build()))
 		cancel()
 	}
 }

@@ -108,7 +108,7 @@ func (b *Broker) Presence(ctx context.Context, group string) ([]wschannels.Prese
 		return nil, err
 	}
 	defer b.leave()
-	here, err := b.client.Do(ctx, b.client.B().Hvals().Key(key+"here").Build()).AsStrSlice()
+	here, err := b.client.Do(ctx, read(b.client.B().Hvals().Key(key+"here").Build())).AsStrSlice()
 	if err != nil {
 		return nil, failure(ctx, true, err)
 	}
@@ -170,7 +170,7 @@ func (b *Broker) buryOne(node, run string) {
 	ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
 	defer cancel()
 	said := b.saidKey(node)
-	groups, err := b.client.Do(ctx, b.client.B().Smembers().Key(said).Build()).AsStrSlice()
+	groups, err := b.client.Do(ctx, read(b.client.B().Smembers().Key(said).Build())).AsStrSlice()
 	if err != nil {
 		return
 	}

@@ -80,3 +80,7 @@ func newToken() string {
 func millis(d time.Duration) string {
 	return strconv.FormatInt(int64((d+time.Millisecond-1)/time.Millisecond), 10)
 }
+
+// read makes a command that only reads fit for clients that try those again: rueidis would then use
+// its memory for another one, while the connection that failed may still be writing it.
+func read(cmd rueidis.Completed) rueidis.Completed { return cmd.Pin() }

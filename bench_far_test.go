@@ -2,6 +2,7 @@ package wschannels_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -58,13 +59,18 @@ func (n *benchNode) deliver() {
 	}
 }
 
-// BenchmarkGroupSendOverABroker: three nodes, each with a member.
+// BenchmarkGroupSendOverABroker: three nodes, each with a member in each group; one of them
+// sends.
 func BenchmarkGroupSendOverABroker(b *testing.B) {
-	for name, goroutines := range map[string]int{"1 goroutine": 0, "64 goroutines": 64} {
-		b.Run(name, func(b *testing.B) {
+	for _, shape := range []struct{ groups, goroutines int }{{1, 1}, {1, 64}, {100, 64}} {
+		b.Run(fmt.Sprintf("groups=%d/goroutines=%d", shape.groups, shape.goroutines), func(b *testing.B) {
 			var out atomic.Uint64
 			e := &benchEngine{seqs: make(map[string]uint64)}
 			var first *wschannels.ChannelBox
+			groups := make([]string, shape.groups)
+			for i := range groups {
+				groups[i] = fmt.Sprintf("group %d", i)
+			}
 			for range 3 {
 				n := &benchNode{engine: e, in: make(chan wschannels.Publication, 128)}
 				e.nodes = append(e.nodes, n)
@@ -75,42 +81,34 @@ func BenchmarkGroupSendOverABroker(b *testing.B) {
 				if first == nil {
 					first = box
 				}
-				c := benchChannel(b, nil, &out)
-				if err := box.Add(c); err != nil {
-					b.Fatal(err)
-				}
-				if _, err := box.Join(b.Context(), c, "g", nil); err != nil {
-					b.Fatal(err)
+				for _, g := range groups {
+					c := benchChannel(b, nil, &out)
+					if err := box.Add(c); err != nil {
+						b.Fatal(err)
+					}
+					if _, err := box.Join(b.Context(), c, g, nil); err != nil {
+						b.Fatal(err)
+					}
 				}
 				go n.deliver()
 				defer close(n.in)
 				defer box.Shutdown(context.Background())
 			}
 			payload := string(make([]byte, 128))
-			send := func() {
-				if _, err := first.GroupSend(b.Context(), "g", payload, nil); err != nil {
-					b.Error(err)
-				}
-			}
 			b.ReportAllocs()
 			b.ResetTimer()
-			if goroutines == 0 {
-				for b.Loop() {
-					send()
-				}
-			} else {
-				var left atomic.Int64
-				left.Store(int64(b.N))
-				var all sync.WaitGroup
-				for range goroutines {
-					all.Go(func() {
-						for left.Add(-1) >= 0 {
-							send()
+			var next atomic.Int64
+			var all sync.WaitGroup
+			for range shape.goroutines {
+				all.Go(func() {
+					for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
+						if _, err := first.GroupSend(b.Context(), groups[i%int64(len(groups))], payload, nil); err != nil {
+							b.Error(err)
 						}
-					})
-				}
-				all.Wait()
+					}
+				})
 			}
+			all.Wait()
 			for out.Load() < 3*uint64(b.N) {
 				time.Sleep(time.Millisecond)
 			}

@@ -73,7 +73,7 @@ func (rs *roomTable) sendOver(ctx context.Context, r *room, p *Publication, w *s
 	if err == nil {
 		f.result.Seq, f.result.Saved = p.Seq, p.Saved
 		if r != nil {
-			r.stream.await(bounded, w, Position{Epoch: p.Epoch, Seq: p.Seq})
+			r.stream.await(bounded, w, p)
 		}
 		return nil
 	}
@@ -134,30 +134,46 @@ func (s *stream) expect(w *sending) {
 		w.finish() // it may come, or not
 	}
 	if s.own == nil {
-		s.own = make(map[uuid.UUID]*sending)
+		s.own = ownPool.Get().(map[uuid.UUID]*sending)
 	}
 	s.own[w.id] = w
 }
 
-// await waits until w, which has been published at p, has been delivered here. ctx is
-// bounded.
-func (s *stream) await(ctx context.Context, w *sending, p Position) {
+// ownPool has what streams need only while this box sends to them.
+var ownPool = sync.Pool{New: func() any { return make(map[uuid.UUID]*sending) }}
+
+// forget expects w no more. s.mu is held.
+func (s *stream) forget(w *sending) {
+	if delete(s.own, w.id); s.own != nil && len(s.own) == 0 {
+		ownPool.Put(s.own)
+		s.own = nil
+	}
+}
+
+// await returns once w, which has been published as p, has been delivered here: now, if it is
+// what comes next. Then the copy that is on its way comes too late. ctx is bounded.
+func (s *stream) await(ctx context.Context, w *sending, p *Publication) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w.sent = p
-	if s.passed(p) {
-		w.finish()
+	defer s.forget(w)
+	w.sent = Position{Epoch: p.Epoch, Seq: p.Seq}
+	switch {
+	case w.finished:
+		return
+	case s.passed(w.sent):
+		return
+	case s.at.Epoch != "" && p.Epoch == s.at.Epoch && p.Seq == s.at.Seq+1:
+		s.deliver(p)
+		s.drain()
+		return
 	}
-	if !w.finished {
-		w.done = make(chan struct{})
-		s.mu.Unlock()
-		select {
-		case <-w.done:
-		case <-ctx.Done():
-		}
-		s.mu.Lock()
+	w.done = make(chan struct{})
+	s.mu.Unlock()
+	select {
+	case <-w.done:
+	case <-ctx.Done():
 	}
-	delete(s.own, w.id)
+	s.mu.Lock()
 }
 
 // finish ends w, which could not be published, and reports whether it has come back all
@@ -166,7 +182,7 @@ func (s *stream) await(ctx context.Context, w *sending, p Position) {
 func (s *stream) finish(w *sending, p *Publication, unsure, here bool) (came bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.own, w.id)
+	s.forget(w)
 	if w.came.Seq > 0 || !here {
 		return w.came.Seq > 0
 	}

@@ -120,8 +120,55 @@ func TestASendOverAWireHasItsOwnCounts(t *testing.T) {
 	})
 }
 
-// Its copy does not come: the send has succeeded nevertheless, after as long as it may
-// wait, and says nothing of members.
+// A message that comes next in its group is with the members here when the send returns,
+// without its copy, which is not delivered again.
+func TestAMessageThatFollowsDoesNotWaitForItsCopy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		boxes, nodes := farCluster(t, 2, wschannels.Options{})
+		_, conn := boxMember(t, boxes[0], nil, "g")
+		for _, n := range nodes {
+			n.set(func() { n.delay = time.Second })
+		}
+		start := time.Now()
+		for i := range 3 {
+			if res := boxSend(t, boxes[0], "g", fmt.Sprint(i+1), nil); res.Queued != 1 || res.Seq != uint64(i+1) {
+				t.Errorf("GroupSend: %+v", res)
+			}
+		}
+		if d := time.Since(start); d != 0 {
+			t.Errorf("it took %v", d)
+		}
+		time.Sleep(time.Minute)
+		boxWant(t, "the member", boxWritten(conn), boxNumbers(1, 3))
+		if s := boxes[0].Stats(); s.Lost != 0 {
+			t.Errorf("%d lost", s.Lost)
+		}
+	})
+}
+
+// One that does not waits for what comes before it, from another node, too.
+func TestAMessageThatDoesNotFollowWaitsForWhatIsBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		boxes, nodes := farCluster(t, 2, wschannels.Options{})
+		_, conn := boxMember(t, boxes[0], nil, "g")
+		_, conn2 := boxMember(t, boxes[1], nil, "g")
+		nodes[0].set(func() { nodes[0].delay = time.Second })
+		start := time.Now()
+		boxSend(t, boxes[1], "g", "1", nil)
+		if res := boxSend(t, boxes[0], "g", "2", nil); res.Queued != 1 || res.Seq != 2 {
+			t.Errorf("GroupSend: %+v", res)
+		}
+		if d := time.Since(start); d != 2*time.Second { // one after the other
+			t.Errorf("it took %v", d)
+		}
+		time.Sleep(time.Minute)
+		boxWant(t, "here", boxWritten(conn), boxNumbers(1, 2))
+		boxWant(t, "there", boxWritten(conn2), boxNumbers(1, 2))
+	})
+}
+
+// Neither its copy comes nor what is before it: the send has succeeded nevertheless, after as
+// long as it may wait, and says nothing of members.
 func TestASendDoesNotWaitForEverForItsCopy(t *testing.T) {
 	for name, tt := range map[string]struct {
 		timeout time.Duration // of the caller
@@ -134,9 +181,10 @@ func TestASendDoesNotWaitForEverForItsCopy(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				boxes, nodes := farCluster(t, 1, wschannels.Options{})
+				boxes, nodes := farCluster(t, 2, wschannels.Options{})
 				c, _ := boxMember(t, boxes[0], nil, "g")
 				nodes[0].lose = func(*wschannels.Publication) bool { return true }
+				boxSend(t, boxes[1], "g", "before", nil)
 				if tt.leave {
 					time.AfterFunc(2*time.Second, func() { boxes[0].Leave(context.Background(), c, "g") })
 				}
@@ -144,7 +192,7 @@ func TestASendDoesNotWaitForEverForItsCopy(t *testing.T) {
 				defer cancel()
 				start := time.Now()
 				res, err := boxes[0].GroupSend(ctx, "g", "x", boxSave)
-				if err != nil || res.Queued != 0 || res.Seq != 1 || !res.Saved || res.Local {
+				if err != nil || res.Queued != 0 || res.Seq != 2 || !res.Saved || res.Local {
 					t.Errorf("GroupSend: %+v, %v", res, err)
 				}
 				if d := time.Since(start); d != tt.want {

@@ -116,10 +116,10 @@ func canonical(codec Codec, payload any) (PayloadType, []byte, error) {
 			return canonical(codec, *v)
 		}
 	case string:
-		p, err := encode(codec, Text, v)
+		p, err := encode(codec, Text, payload) // v would be put in an interface again
 		return Text, p, err
 	case []byte:
-		p, err := encode(codec, Bytes, v)
+		p, err := encode(codec, Bytes, payload)
 		return Bytes, p, err
 	}
 	p, err := encode(codec, JSON, payload)

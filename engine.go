@@ -22,6 +22,8 @@ type engine struct {
 	memory  *MemoryBroker // broker, if it is one: it waits for nothing, and is trusted
 	timeout time.Duration
 	panics  *atomic.Uint64
+
+	patience atomic.Pointer[patience] // of sends
 }
 
 func newEngine(b Broker, timeout time.Duration, panics *atomic.Uint64) *engine {
@@ -63,6 +65,45 @@ func (e *engine) bounded(ctx context.Context, silence error) (context.Context, c
 		return ctx, func() {}
 	}
 	return context.WithTimeoutCause(ctx, e.timeout, silence)
+}
+
+// boundedSend is bounded, with errUnsure, for a send. Those whose own contexts never end share
+// one that does, and perhaps a sixteenth of the time early.
+func (e *engine) boundedSend(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Done() != nil {
+		return e.bounded(ctx, errUnsure)
+	}
+	now := time.Now()
+	p := e.patience.Load()
+	if p == nil || p.end.Sub(now) < e.timeout-e.timeout/16 {
+		p = &patience{end: now.Add(e.timeout)}
+		p.ctx, p.stop = context.WithDeadlineCause(context.Background(), p.end, errUnsure)
+		e.patience.Store(p)
+	}
+	if ctx != context.Background() {
+		return withValues{p.ctx, ctx}, func() {}
+	}
+	return p.ctx, func() {}
+}
+
+// A patience is a context that ends at its time, as nobody knows who still waits with it.
+type patience struct {
+	end  time.Time
+	ctx  context.Context
+	stop context.CancelFunc // never called
+}
+
+// withValues is a context that ends as one, and has the values of another, which never ends.
+type withValues struct {
+	context.Context
+	values context.Context
+}
+
+func (c withValues) Value(key any) any {
+	if v := c.values.Value(key); v != nil {
+		return v
+	}
+	return c.Context.Value(key) // what package context keeps there
 }
 
 // guarded calls f with ctx, which is bounded.

@@ -1,7 +1,9 @@
 package wschannels
 
 import (
+	"encoding/binary"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -147,6 +149,15 @@ func (f *fanout) missed(c *Channel) {
 	}
 }
 
+// newMessageID is uuid.New at a tenth of its cost: IDs of messages are unique, and no secret.
+func newMessageID() (id uuid.UUID) {
+	binary.NativeEndian.PutUint64(id[:8], rand.Uint64())
+	binary.NativeEndian.PutUint64(id[8:], rand.Uint64())
+	id[6] = id[6]&0x0f | 0x40 // version 4
+	id[8] = id[8]&0x3f | 0x80 // of RFC 9562
+	return id
+}
+
 func newMessage(group string, t PayloadType, data []byte, codec Codec) Message {
-	return Message{ID: uuid.New(), Group: group, Created: time.Now(), Type: t, Data: data, codec: codec}
+	return Message{ID: newMessageID(), Group: group, Created: time.Now(), Type: t, Data: data, codec: codec}
 }

@@ -22,17 +22,10 @@ func (rs *roomTable) send(ctx context.Context, name string, payload any, opts *S
 	if err != nil {
 		return SendResult{}, counted(err, &rs.counters.panics)
 	}
-	p := &Publication{Message: newMessage(name, t, data, rs.codec)}
+	w := &sending{p: Publication{Message: newMessage(name, t, data, rs.codec)}}
+	p, f := &w.p, &w.fanout
 	if opts != nil {
 		p.Save, p.Except = opts.SaveHistory, opts.Except
-	}
-	var w *sending // not local
-	var f *fanout
-	if rs.engine.local() {
-		f = new(fanout)
-	} else {
-		w = &sending{id: p.ID}
-		f = &w.fanout
 	}
 	f.rooms = rs
 	r := rs.get(name)
@@ -44,12 +37,12 @@ func (rs *roomTable) send(ctx context.Context, name string, payload any, opts *S
 	}
 	defer f.closeSlow() // also if it fails after it delivered
 	f.result.ID = p.ID
-	if w != nil {
-		err = rs.sendOver(ctx, r, p, w)
-	} else {
+	if rs.engine.local() {
 		p.local = f
 		err = rs.engine.publish(ctx, p)
 		f.result.Seq, f.result.Saved = p.Seq, p.Saved
+	} else {
+		err = rs.sendOver(ctx, r, w)
 	}
 	if err != nil {
 		rs.countRefusal(err)
@@ -58,34 +51,33 @@ func (rs *roomTable) send(ctx context.Context, name string, payload any, opts *S
 	return f.result, nil
 }
 
-// sendOver publishes p, which comes back to r, if that is subscribed, and then waits for
-// it, so that w has its counts. Both together take no longer than the configured time.
-func (rs *roomTable) sendOver(ctx context.Context, r *room, p *Publication, w *sending) error {
+// sendOver publishes w, and has it delivered to r's members, if there are any, so that it
+// has its counts. Both together take no longer than the configured time.
+func (rs *roomTable) sendOver(ctx context.Context, r *room, w *sending) error {
+	p, f := &w.p, &w.fanout
 	p.Except = slices.Clone(p.Except) // the broker may keep it
-	message, except := p.Message, p.Except
-	f := &w.fanout
 	if r != nil {
 		r.stream.expect(w)
 	}
-	bounded, cancel := rs.engine.bounded(ctx, errUnsure)
+	bounded, cancel := rs.engine.boundedSend(ctx)
 	defer cancel()
 	err := rs.engine.publish(bounded, p)
 	if err == nil {
 		f.result.Seq, f.result.Saved = p.Seq, p.Saved
 		if r != nil {
-			r.stream.await(bounded, w, p)
+			r.stream.await(bounded, w)
 		}
 		return nil
 	}
 	if r == nil {
-		r = rs.get(message.Group)
+		r = rs.get(p.Group)
 	}
 	unsure := errors.Is(err, ErrUnknownOutcome)
 	here := rs.fallsBack(ctx, err)
-	came := r != nil && r.stream.finish(w, &Publication{Message: message, Except: except}, unsure, here)
+	came := r != nil && r.stream.finish(w, unsure, here)
 	switch {
 	case came && (unsure || here):
-		f.result.Seq, f.result.Saved = w.came.Seq, w.saved
+		f.result.Seq, f.result.Saved = w.came, w.saved
 		return nil // the outcome is known
 	case !here:
 		return err
@@ -103,16 +95,17 @@ func (rs *roomTable) fallsBack(ctx context.Context, err error) bool {
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUnknownOutcome) || errors.Is(ctx.Err(), context.DeadlineExceeded)
 }
 
-// A sending is a message of this box's on its way through the broker and back.
+// A sending is a message of this box's on its way through the broker and, over one that is
+// elsewhere, back.
 type sending struct {
-	id     uuid.UUID
+	p      Publication
 	fanout fanout
 
 	// Guarded by the stream's mu.
-	finished bool          // it has come back, or will not
+	finished bool          // it has been delivered, or will not be
 	done     chan struct{} // made by who waits for that, and then closed
 	sent     Position      // once the broker has taken it
-	came     Position      // once it has come back
+	came     uint64        // its Seq, once it has been delivered
 	saved    bool
 }
 
@@ -136,7 +129,7 @@ func (s *stream) expect(w *sending) {
 	if s.own == nil {
 		s.own = ownPool.Get().(map[uuid.UUID]*sending)
 	}
-	s.own[w.id] = w
+	s.own[w.p.ID] = w
 }
 
 // ownPool has what streams need only while this box sends to them.
@@ -144,23 +137,22 @@ var ownPool = sync.Pool{New: func() any { return make(map[uuid.UUID]*sending) }}
 
 // forget expects w no more. s.mu is held.
 func (s *stream) forget(w *sending) {
-	if delete(s.own, w.id); s.own != nil && len(s.own) == 0 {
+	if delete(s.own, w.p.ID); s.own != nil && len(s.own) == 0 {
 		ownPool.Put(s.own)
 		s.own = nil
 	}
 }
 
-// await returns once w, which has been published as p, has been delivered here: now, if it is
+// await returns once w, which has been published, has been delivered here: now, if it is
 // what comes next. Then the copy that is on its way comes too late. ctx is bounded.
-func (s *stream) await(ctx context.Context, w *sending, p *Publication) {
+func (s *stream) await(ctx context.Context, w *sending) {
+	p := &w.p
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.forget(w)
 	w.sent = Position{Epoch: p.Epoch, Seq: p.Seq}
 	switch {
-	case w.finished:
-		return
-	case s.passed(w.sent):
+	case w.finished || s.passed(w.sent):
 		return
 	case s.at.Epoch != "" && p.Epoch == s.at.Epoch && p.Seq == s.at.Seq+1:
 		s.deliver(p)
@@ -177,15 +169,16 @@ func (s *stream) await(ctx context.Context, w *sending, p *Publication) {
 }
 
 // finish ends w, which could not be published, and reports whether it has come back all
-// the same. If not, and here, p goes to the members, and not again to them if unsure says
+// the same. If not, and here, it goes to the members, and not again to them if unsure says
 // that it may still come.
-func (s *stream) finish(w *sending, p *Publication, unsure, here bool) (came bool) {
+func (s *stream) finish(w *sending, unsure, here bool) (came bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forget(w)
-	if w.came.Seq > 0 || !here {
-		return w.came.Seq > 0
+	if w.came > 0 || !here {
+		return w.came > 0
 	}
+	p := &Publication{Message: w.p.Message, Except: w.p.Except}
 	p.Seq = 0 // no place in the order
 	to := s.room.deliver(p, &w.fanout, true)
 	if unsure {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"github.com/wschannels/wschannels"
 )
 
@@ -102,3 +104,29 @@ func TestMessageDecodeErrors(t *testing.T) {
 type chanPanicsOnJSON struct{}
 
 func (*chanPanicsOnJSON) UnmarshalJSON([]byte) error { panic("UnmarshalJSON") }
+
+func TestIDsOfMessagesAreUniqueAndRandom(t *testing.T) {
+	box, err := wschannels.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer box.Shutdown(t.Context())
+	seen := make(map[uuid.UUID]bool)
+	ones, zeros := uuid.UUID{}, uuid.UUID{}
+	for range 1000 {
+		res, err := box.GroupSend(t.Context(), "g", "x", nil)
+		if err != nil || seen[res.ID] || res.ID.Version() != 4 || res.ID.Variant() != uuid.RFC4122 {
+			t.Fatalf("%v, version %v, variant %v, %v", res.ID, res.ID.Version(), res.ID.Variant(), err)
+		}
+		seen[res.ID] = true
+		for i, b := range res.ID {
+			ones[i] |= b
+			zeros[i] |= ^b
+		}
+	}
+	for i := range ones { // all bits but those of version and variant are now this, now that
+		if fixed := ^(ones[i] & zeros[i]); fixed != map[int]byte{6: 0xf0, 8: 0xc0}[i] {
+			t.Errorf("byte %d: bits %08b never change", i, fixed)
+		}
+	}
+}

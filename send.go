@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/coder/websocket"
-	"github.com/google/uuid"
 )
 
 var errEnvelopeBytes = errors.New("binary data in an envelope")
@@ -65,7 +64,7 @@ func (c *Channel) pack(t PayloadType, typ websocket.MessageType, payload any) (*
 		if t == JSON && c.opts.PayloadType == Text {
 			t = Text // its data is a JSON string
 		}
-		p = envelope(place{}, uuid.New(), enveloped(t, p))
+		p = envelope(place{}, newMessageID(), enveloped(t, p))
 	}
 	return c.frame(typ, p), nil
 }

@@ -134,7 +134,7 @@ func (s *stream) deliver(p *Publication) {
 		s.room.deliver(p, &f, false)
 	} else {
 		s.room.deliver(p, &w.fanout, true)
-		w.came, w.saved = Position{Epoch: p.Epoch, Seq: p.Seq}, p.Saved
+		w.came, w.saved = p.Seq, p.Saved
 		w.finish()
 	}
 }

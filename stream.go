@@ -89,6 +89,12 @@ func (s *stream) closed() {
 
 // hear takes what the broker delivers.
 func (s *stream) hear(p *Publication) {
+	woken := s.sort(p)
+	woken.write()
+}
+
+// sort is hear, but for what is left to be written.
+func (s *stream) sort(p *Publication) (woken awakening) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -99,7 +105,7 @@ func (s *stream) hear(p *Publication) {
 	case s.hasEnded(p.Epoch):
 		s.late(p)
 	case s.follows(p):
-		s.deliver(p)
+		woken = s.give(p, len(s.held) == 0)
 		s.drain()
 	case p.Epoch == s.at.Epoch && p.Seq <= s.at.Seq: // it came before
 		if w := s.own[p.ID]; w != nil {
@@ -108,6 +114,7 @@ func (s *stream) hear(p *Publication) {
 	default:
 		s.hold(p)
 	}
+	return woken
 }
 
 // follows reports whether p is what comes next. s.mu is held, as in all that follows.
@@ -119,7 +126,10 @@ func (s *stream) follows(p *Publication) bool {
 }
 
 // deliver gives p to the members, whatever came before it.
-func (s *stream) deliver(p *Publication) {
+func (s *stream) deliver(p *Publication) { s.give(p, false) }
+
+// give is deliver; if calm, the caller may have to write to those that it returns.
+func (s *stream) give(p *Publication, calm bool) awakening {
 	if s.at.Epoch != "" && p.Epoch != s.at.Epoch {
 		s.renew(p.Epoch)
 	}
@@ -130,13 +140,14 @@ func (s *stream) deliver(p *Publication) {
 		p = &Publication{Message: p.Message, Epoch: p.Epoch, Except: slices.Concat(p.Except, had)}
 	}
 	if w == nil {
-		var f fanout // not in the heap: one for each message and node
+		f := fanout{calm: calm} // not in the heap: one for each message and node
 		s.room.deliver(p, &f, false)
-	} else {
-		s.room.deliver(p, &w.fanout, true)
-		w.came, w.saved = p.Seq, p.Saved
-		w.finish()
+		return f.woken
 	}
+	s.room.deliver(p, &w.fanout, true)
+	w.came, w.saved = p.Seq, p.Saved
+	w.finish()
+	return awakening{}
 }
 
 // renew goes over to a new order, before its first message.

@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // workers write for those channels of a box whose connections can be written to
@@ -17,7 +18,8 @@ type workers struct {
 	mu          sync.Mutex // guards what follows; taken under a queue's mu, with nothing under it
 	first, last *queue     // those that have something to write, linked by next
 	running     int
-	added       int // queues so far
+	added       int       // queues so far
+	came        time.Time // the last message for a group
 }
 
 func newWorkers() *workers {
@@ -71,6 +73,39 @@ func (a *awakening) done() {
 		w.start(w.few)
 	}
 	*a = awakening{}
+}
+
+// pause is how long no message must have come for the next to be written by who delivers it.
+const pause = time.Millisecond
+
+// calm reports whether a is a single queue, and nothing else has happened for a while. Waking
+// a worker would then take longer than the write does. Where more may follow, workers are
+// better: they write what comes meanwhile in one call.
+func (a *awakening) calm(now time.Time) bool {
+	if a.n == 0 {
+		return false
+	}
+	w := a.workers
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	calm := a.n == 1 && w.running == 0 && now.Sub(w.came) > pause
+	w.came = now
+	return calm
+}
+
+// write writes to the queue that is left, if there is one. It waits for nothing; the caller
+// holds no lock.
+func (a *awakening) write() {
+	if a.n == 0 {
+		return
+	}
+	w := a.workers
+	t := trials.Get().(*trial)
+	t.batch = workerBatch()
+	if t.serve(a.first, w) {
+		a.done()
+	}
+	t.end()
 }
 
 // start starts one more worker if there are fewer than limit. w.mu is held.
@@ -137,9 +172,7 @@ func (w *workers) run() {
 		}
 		q = w.next(t, q)
 	}
-	t.batch.free()
-	t.batch = nil
-	trials.Put(t)
+	t.end()
 }
 
 // A trial writes what a connection has room for.
@@ -161,6 +194,13 @@ var trials = sync.Pool{New: func() any {
 	t.once = t.write
 	return t
 }}
+
+// end gives t back.
+func (t *trial) end() {
+	t.batch.free()
+	t.batch = nil
+	trials.Put(t)
+}
 
 // serve writes one batch of q, and reports whether q has more.
 func (t *trial) serve(q *queue, w *workers) (more bool) {

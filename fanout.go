@@ -18,7 +18,6 @@ type fanout struct {
 	result SendResult
 	slow   []*Channel // found no room, to be closed
 	woken  awakening  // those that have just begun to write
-	calm   bool       // whoever delivers may write; then woken.write is to be called
 }
 
 // deliver queues p for every member. own says that f has p's forms, and whoever sent it
@@ -67,7 +66,7 @@ func (r *room) deliver(p *Publication, f *fanout, own bool) (to []uuid.UUID) {
 			f.offer(m.c, fr, now)
 		}
 	}
-	if !f.calm || !f.woken.calm(now) {
+	if !f.woken.keep || !f.woken.calm(now) {
 		f.woken.done()
 	}
 	r.mu.Unlock()

@@ -63,10 +63,10 @@ func (rs *roomTable) sendOver(ctx context.Context, r *room, w *sending) error {
 	defer cancel()
 	err := rs.engine.publish(bounded, p)
 	if err == nil {
-		f.result.Seq, f.result.Saved = p.Seq, p.Saved
 		if r != nil {
 			r.stream.await(bounded, w)
 		}
+		f.result.Seq, f.result.Saved = p.Seq, p.Saved
 		return nil
 	}
 	if r == nil {
@@ -77,7 +77,6 @@ func (rs *roomTable) sendOver(ctx context.Context, r *room, w *sending) error {
 	came := r != nil && r.stream.finish(w, unsure, here)
 	switch {
 	case came && (unsure || here):
-		f.result.Seq, f.result.Saved = w.came, w.saved
 		return nil // the outcome is known
 	case !here:
 		return err
@@ -102,12 +101,13 @@ type sending struct {
 	fanout fanout
 
 	// Guarded by the stream's mu.
-	finished bool          // it has been delivered, or will not be
+	sent     bool          // the broker has taken it
+	finished bool          // it has been delivered, and fanout.result.Seq is set, or will not be
 	done     chan struct{} // made by who waits for that, and then closed
-	sent     Position      // once the broker has taken it
-	came     uint64        // its Seq, once it has been delivered
-	saved    bool
 }
+
+// place is where w is, once it is sent.
+func (w *sending) place() Position { return Position{Epoch: w.p.Epoch, Seq: w.p.Seq} }
 
 // finish ends the wait. The stream's mu is held.
 func (w *sending) finish() {
@@ -150,9 +150,9 @@ func (s *stream) await(ctx context.Context, w *sending) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.forget(w)
-	w.sent = Position{Epoch: p.Epoch, Seq: p.Seq}
+	w.sent = true
 	switch {
-	case w.finished || s.passed(w.sent):
+	case w.finished || s.passed(w.place()):
 		return
 	case s.at.Epoch != "" && p.Epoch == s.at.Epoch && p.Seq == s.at.Seq+1:
 		s.deliver(p)
@@ -175,8 +175,8 @@ func (s *stream) finish(w *sending, unsure, here bool) (came bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forget(w)
-	if w.came > 0 || !here {
-		return w.came > 0
+	if came = w.fanout.result.Seq > 0; came || !here {
+		return came
 	}
 	p := &Publication{Message: w.p.Message, Except: w.p.Except}
 	p.Seq = 0 // no place in the order

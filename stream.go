@@ -140,12 +140,12 @@ func (s *stream) give(p *Publication, calm bool) awakening {
 		p = &Publication{Message: p.Message, Epoch: p.Epoch, Except: slices.Concat(p.Except, had)}
 	}
 	if w == nil {
-		f := fanout{calm: calm} // not in the heap: one for each message and node
+		f := fanout{woken: awakening{keep: calm}} // not in the heap: one for each message and node
 		s.room.deliver(p, &f, false)
 		return f.woken
 	}
 	s.room.deliver(p, &w.fanout, true)
-	w.came, w.saved = p.Seq, p.Saved
+	w.fanout.result.Seq, w.fanout.result.Saved = p.Seq, p.Saved
 	w.finish()
 	return awakening{}
 }
@@ -314,7 +314,7 @@ func (s *stream) passed(p Position) bool {
 // settle tells senders whose messages will not come any more.
 func (s *stream) settle() {
 	for _, w := range s.own {
-		if w.sent.Epoch != "" && s.passed(w.sent) {
+		if w.sent && s.passed(w.place()) {
 			w.finish()
 		}
 	}

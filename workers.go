@@ -42,7 +42,9 @@ func (w *workers) add(q *queue) {
 type awakening struct {
 	workers     *workers
 	first, last *queue
-	n           int
+	n           int32
+
+	keep bool // who delivers may write; then write is to be called
 }
 
 // add adds q, whose mu is held.
@@ -68,8 +70,8 @@ func (a *awakening) done() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.append(a.first, a.last)
-	w.added += a.n
-	for range min(a.n, w.few) {
+	w.added += int(a.n)
+	for range min(int(a.n), w.few) {
 		w.start(w.few)
 	}
 	*a = awakening{}

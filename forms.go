@@ -25,14 +25,14 @@ func (c *Channel) shape() shape {
 
 // present counts channels that a message is for.
 type present struct {
-	types    [payloadTypes]int
-	deflated [shapes]int // of those that can be sent compressed messages
+	types    [payloadTypes]int32
+	deflated [shapes]int32 // of those that can be sent compressed messages
 
-	envelopes int // channels in Envelope mode
+	envelopes int32 // channels in Envelope mode
 }
 
 // add counts c n times more.
-func (p *present) add(c *Channel, n int) {
+func (p *present) add(c *Channel, n int32) {
 	p.types[c.opts.PayloadType] += n
 	if c.opts.Envelope {
 		p.envelopes += n

@@ -13,11 +13,14 @@ type room struct {
 	name  string
 	rooms *roomTable
 
-	// turn is held, as a semaphore of one, while the broker's subscription changes.
-	// refs, under rooms.mu, counts who needs the room to stay in the table.
+	// turn is held, as a semaphore of one, while the broker's subscription changes; subscribed
+	// is guarded by it.
 	turn       chan struct{}
 	subscribed bool
-	refs       int
+
+	// Under rooms.mu.
+	inTurn int32 // who have the turn, or wait for it; 0: there is none
+	refs   int32 // who need the room to stay in the table
 
 	stream *stream // nil: what the broker delivers is in order
 

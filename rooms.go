@@ -26,8 +26,9 @@ type roomTable struct {
 	catchup  *catchup
 	echoes   echoes
 
-	mu     sync.Mutex // guards what follows, and the refs of every room
+	mu     sync.Mutex // guards what follows, and what a room says it guards
 	table  map[string]*room
+	turns  []chan struct{} // for rooms whose subscriptions change
 	closed bool
 }
 
@@ -99,7 +100,7 @@ func (rs *roomTable) acquire(name string) (*room, error) {
 		if rs.max > 0 && len(rs.table) >= rs.max {
 			return nil, ErrTooManyGroups
 		}
-		r = &room{name: name, rooms: rs, turn: make(chan struct{}, 1)}
+		r = &room{name: name, rooms: rs}
 		if !rs.engine.local() {
 			r.stream = &stream{room: r}
 		}
@@ -148,14 +149,12 @@ func (rs *roomTable) join(ctx context.Context, c *Channel, name string, opts *Jo
 	if alone { // and whoever tries has the turn, perhaps for long
 		m, status, err = r.add(c, rs.perChannel, opts)
 	} else {
-		select {
-		case r.turn <- struct{}{}:
-		case <-ctx.Done():
+		if err := rs.takeTurn(ctx, r); err != nil {
 			rs.release(r) // whoever has the turn tidies
-			return JoinResult{}, context.Cause(ctx)
+			return JoinResult{}, err
 		}
 		m, status, alone, err = rs.enter(ctx, r, c, opts)
-		<-r.turn
+		rs.giveTurn(r)
 	}
 	if err != nil || status == ChannelExists {
 		rs.left(r, r.len() == 0)
@@ -243,12 +242,10 @@ func (rs *roomTable) resubscribe(ctx context.Context, r *room) (err error) {
 	r.refs++
 	rs.mu.Unlock()
 	defer rs.release(r)
-	select {
-	case r.turn <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := rs.takeTurn(ctx, r); err != nil {
+		return err
 	}
-	defer func() { <-r.turn }()
+	defer rs.giveTurn(r)
 	if r.subscribed || r.len() == 0 {
 		return nil
 	}
@@ -325,7 +322,7 @@ func (rs *roomTable) left(r *room, empty bool) {
 
 // tidy releases r, and unsubscribes it first if nobody is in it.
 func (rs *roomTable) tidy(r *room) {
-	r.turn <- struct{}{}
+	_ = rs.takeTurn(context.Background(), r) // waits for it
 	empty := r.len() == 0
 	if empty && r.stream != nil {
 		r.stream.closed() // whoever waits for it need not wait for the broker
@@ -343,7 +340,7 @@ func (rs *roomTable) tidy(r *room) {
 	if empty && r.stream != nil && r.len() > 0 {
 		r.stream.unknown() // somebody came who did not wait for the turn
 	}
-	<-r.turn
+	rs.giveTurn(r)
 	rs.release(r)
 }
 

@@ -55,7 +55,7 @@ func (s *stream) fill(ctx context.Context) error {
 	if s.round != round || s.state != streamOpen || box.Err() != nil {
 		return nil
 	}
-	if err == nil && s.hasEnded(page.Position.Epoch) {
+	if err == nil && s.hasEnded(page.Position.Epoch) && !s.isBack(page.Position, after) {
 		err = errTooOld
 	}
 	if err == nil && after.Epoch != "" {
@@ -82,6 +82,24 @@ func (s *stream) fill(ctx context.Context) error {
 		return err // what was held came before the interruption
 	}
 	return nil
+}
+
+// isBack reports whether the engine is believed, which was asked at after, and says that it
+// is at end, of an order that had ended. A page may be from before that, or of a replica
+// that is behind: so it was asked in the order of now, and a message says so, too, or it
+// says so for the second time. s.mu is held.
+func (s *stream) isBack(end, after Position) bool {
+	if after.Epoch != s.at.Epoch {
+		return false
+	}
+	for _, p := range s.held {
+		if p.Epoch == end.Epoch {
+			return p.Seq <= end.Seq+1
+		}
+	}
+	again := s.rumour == end.Epoch
+	s.rumour = end.Epoch
+	return again
 }
 
 // owe waits for what is on its way up to p. s.mu is held.
@@ -125,12 +143,14 @@ func (s *stream) locate(p Position) {
 // owed, and lost, up to lost, only in the next page.
 func (s *stream) merge(page HistoryPage, after Position, behind bool, lost Position) error {
 	end := page.Position
+	s.rumour = ""
+	s.clear(end.Epoch)
 	switch {
 	case end.Epoch != s.at.Epoch:
-		for len(s.held) > 0 && s.held[0].Epoch == s.at.Epoch {
-			s.leap(s.take())
-		}
 		s.renew(end.Epoch)
+		if end.Seq < s.at.Seq {
+			s.goBack(end)
+		}
 	case end.Epoch == after.Epoch && end.Seq < after.Seq:
 		s.goBack(end)
 	}
@@ -149,6 +169,8 @@ func (s *stream) merge(page HistoryPage, after Position, behind bool, lost Posit
 		saved = saved[i:]
 		hold := len(s.held) > 0 && s.held[0].Epoch == s.at.Epoch
 		switch {
+		case len(s.held) > 0 && s.hasEnded(s.held[0].Epoch):
+			s.leap(s.take())
 		case len(saved) > 0 && (hold && saved[0].Seq < s.held[0].Seq || whole && saved[0].Seq <= max(due, s.at.Seq)+1):
 			s.leap(&Publication{Message: saved[0], Epoch: end.Epoch, Save: true, Saved: true})
 		case hold && s.held[0].Seq <= end.Seq+1:
@@ -159,6 +181,18 @@ func (s *stream) merge(page HistoryPage, after Position, behind bool, lost Posit
 			s.merged(end, due, behind, whole)
 			return nil
 		}
+	}
+}
+
+// clear delivers, or loses, what is held and came before anything of epoch, which is the
+// engine's order. s.mu is held.
+func (s *stream) clear(epoch string) {
+	for len(s.held) > 0 {
+		of := s.held[0].Epoch
+		if of == epoch || of != s.at.Epoch && !s.hasEnded(of) {
+			return
+		}
+		s.leap(s.take())
 	}
 }
 

@@ -60,7 +60,12 @@ func (s *stream) place(m *member, p Position, last bool) (at Position, whole, ok
 		s.locate(p)
 	case ended && !last:
 		return p, false, false
-	case !ended && p.Epoch != s.at.Epoch: // the order started anew, and we have not heard
+	case ended: // asked again, the engine says again that it is back there
+		s.clear(p.Epoch)
+		s.renew(p.Epoch)
+		s.behind = true
+		s.room.rooms.catchup.add(s, false)
+	case p.Epoch != s.at.Epoch: // the order started anew, and we have not heard
 		s.giveUp(ErrNewOrder)
 		if s.at.Epoch != p.Epoch {
 			s.renew(p.Epoch)
@@ -80,8 +85,6 @@ func (s *stream) place(m *member, p Position, last bool) (at Position, whole, ok
 	}
 	whole = true
 	switch {
-	case ended:
-		whole = false
 	case first != 0 && first <= p.Seq+1:
 		at.Seq = first - 1
 		whole = at.Seq == p.Seq || len(s.held) == 0 && !s.behind && (s.owed.Epoch == "" || s.passed(s.owed))
@@ -91,9 +94,7 @@ func (s *stream) place(m *member, p Position, last bool) (at Position, whole, ok
 		whole, s.behind = false, true // has the engine gone back?
 		s.room.rooms.catchup.add(s, false)
 	}
-	if !ended {
-		m.after = at.Seq
-	}
+	m.after = at.Seq
 	return at, whole, true
 }
 

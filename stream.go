@@ -35,9 +35,10 @@ type stream struct {
 	overdue  bool // see owed
 	heldNews bool // some of held came after the last interruption
 
-	round uint64     // goes up when the subscription ends: what was asked before is void
-	at    Position   // what was delivered last; no Epoch: it is not known yet
-	ended []Position // of orders before this one, the newest last
+	round  uint64     // goes up when the subscription ends: what was asked before is void
+	at     Position   // what was delivered last; no Epoch: it is not known yet
+	ended  []Position // of orders before this one, the newest last
+	rumour string     // one of these that the engine says is the current one; see isBack
 
 	// What was published up to owed may be on its way. If it is overdue, what neither came
 	// nor is in the history is lost. No Epoch: nothing is owed.
@@ -77,7 +78,7 @@ func (s *stream) closed() {
 	s.state = streamClosed
 	s.room.rooms.catchup.drop(s)
 	s.round++
-	s.at, s.ended, s.behind, s.loss = Position{}, nil, false, nil
+	s.at, s.ended, s.rumour, s.behind, s.loss = Position{}, nil, "", false, nil
 	s.owe(Position{})
 	s.held, s.heldBytes = nil, 0
 	for _, w := range s.own {
@@ -150,38 +151,58 @@ func (s *stream) give(p *Publication, calm bool) awakening {
 	return awakening{}
 }
 
-// renew goes over to a new order, before its first message.
+// renew goes over to another order, before its first message: a new one, or one that had
+// ended, where that was left.
 func (s *stream) renew(epoch string) {
 	s.tell(nil)
 	s.loss = &LostError{Epoch: s.at.Epoch}
 	s.tell(ErrNewOrder)
+	to := Position{Epoch: epoch}
+	if i := s.endedAt(epoch); i >= 0 {
+		to = s.ended[i]
+		s.ended = slices.Delete(s.ended, i, i+1)
+	}
 	if s.ended = append(s.ended, s.at); len(s.ended) > maxEnded {
 		s.ended = s.ended[1:]
 	}
-	s.at = Position{Epoch: epoch}
+	s.at = to
 	s.owe(Position{})
 }
 
-func (s *stream) hasEnded(epoch string) bool {
-	return slices.ContainsFunc(s.ended, func(p Position) bool { return p.Epoch == epoch })
+func (s *stream) endedAt(epoch string) int {
+	return slices.IndexFunc(s.ended, func(p Position) bool { return p.Epoch == epoch })
 }
 
-// late loses p, of an order that has ended, unless it came before.
+func (s *stream) hasEnded(epoch string) bool { return s.endedAt(epoch) >= 0 }
+
+// late takes p, of an order that has ended. If it did not come before, it is held until
+// the engine has said what order it is in: it may be back in that one.
 func (s *stream) late(p *Publication) {
-	i := slices.IndexFunc(s.ended, func(e Position) bool { return e.Epoch == p.Epoch })
-	if p.Seq > s.ended[i].Seq {
-		s.ended[i].Seq = p.Seq
-		s.tell(nil)
-		s.loss = &LostError{Epoch: p.Epoch, From: p.Seq, To: p.Seq, Lost: 1}
-		s.tell(ErrNewOrder)
+	if p.Seq > s.ended[s.endedAt(p.Epoch)].Seq {
+		s.hold(p)
+	} else if w := s.own[p.ID]; w != nil {
+		w.finish()
+	}
+}
+
+// outdate loses p, of an order that has ended, unless it came before.
+func (s *stream) outdate(p *Publication) {
+	if e := &s.ended[s.endedAt(p.Epoch)]; p.Seq > e.Seq {
+		e.Seq = p.Seq
+		if s.loss == nil || s.loss.Epoch != p.Epoch {
+			s.tell(nil)
+			s.loss = &LostError{Epoch: p.Epoch, From: p.Seq, Err: ErrNewOrder}
+		}
+		s.loss.To = p.Seq
+		s.loss.Lost++
 	}
 	if w := s.own[p.ID]; w != nil {
 		w.finish()
 	}
 }
 
-// hold keeps p, which is behind a hole, and has that filled. If there is too much of it,
-// nothing waits any longer.
+// hold keeps p, which is behind a hole, or late, and has the history asked. If there is too
+// much of it, nothing waits any longer.
 func (s *stream) hold(p *Publication) {
 	i := len(s.held)
 	for ; i > 0 && s.held[i-1].Epoch == p.Epoch && s.held[i-1].Seq >= p.Seq; i-- {
@@ -189,7 +210,9 @@ func (s *stream) hold(p *Publication) {
 			return // twice
 		}
 	}
-	s.heldNews = true
+	if !s.hasEnded(p.Epoch) {
+		s.heldNews = true
+	}
 	size := cost(p.Message)
 	if len(s.held) > 0 && (len(s.held) >= maxHeld || s.heldBytes+size > maxHeldBytes) {
 		s.giveUp(errHeldFull)
@@ -249,7 +272,7 @@ func (s *stream) leap(p *Publication) {
 	case p.Epoch == s.at.Epoch && p.Seq <= s.at.Seq:
 		return
 	case s.hasEnded(p.Epoch):
-		s.late(p)
+		s.outdate(p)
 		return
 	case s.at.Epoch != "" && p.Epoch != s.at.Epoch:
 		s.renew(p.Epoch)
@@ -263,7 +286,8 @@ func (s *stream) lose(seq uint64) {
 	if s.at.Epoch == "" || seq <= s.at.Seq {
 		return
 	}
-	if s.loss == nil || s.loss.Lost == 0 {
+	if s.loss == nil || s.loss.Epoch != s.at.Epoch {
+		s.tell(nil)
 		s.loss = &LostError{Epoch: s.at.Epoch, From: s.at.Seq + 1}
 	}
 	s.loss.To = seq
@@ -278,7 +302,10 @@ func (s *stream) tell(why error) {
 	}
 	e := s.loss
 	s.loss = nil
-	e.Group, e.Err = s.room.name, why
+	e.Group = s.room.name
+	if e.Err == nil {
+		e.Err = why
+	}
 	rs := s.room.rooms
 	rs.counters.lost.Add(e.Lost)
 	rs.report(e)

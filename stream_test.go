@@ -377,10 +377,10 @@ func TestANewOrderBeginsWithItsFirstMessage(t *testing.T) {
 			s.hear("b", 1, 2)
 			s.want("the member", "a1", "a2", "b1", "b2")
 			s.wantLost(began)
-			s.hear("a", 2) // late, and a duplicate
+			s.late("a", 2) // late, and a duplicate
 			s.want("the member")
 			s.wantLost()
-			s.hear("a", 3) // late, and of no use
+			s.late("a", 3) // late, and of no use
 			s.want("the member")
 			s.wantLost(lost("a", 3, 3, 1, wschannels.ErrNewOrder))
 		})

@@ -243,11 +243,14 @@ func TestWhatIsLateOfAnOrderThatHasEndedIsLost(t *testing.T) {
 
 // A page that is older than what came since says nothing of the engine.
 func TestALatePageDoesNotBringBackAnOrderThatHasEnded(t *testing.T) {
-	for name, ask := range map[string]func(s *script){
-		"for a hole": func(s *script) { s.to.Interrupted("g") },
-		"for one who joins": func(s *script) {
-			c, _ := boxMember(s.t, s.box, &boxRoomy)
-			go boxJoin(s.t, s.box, c, "g", &wschannels.JoinOptions{ReplayLast: 1})
+	for name, ask := range map[string]func(s *script) (end func()){
+		"for a hole": func(s *script) func() {
+			s.to.Interrupted("g")
+			return func() {}
+		},
+		"for one who joins": func(s *script) func() {
+			_, end := s.joining(&wschannels.JoinOptions{ReplayLast: 1})
+			return func() { end() }
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -257,11 +260,12 @@ func TestALatePageDoesNotBringBackAnOrderThatHasEnded(t *testing.T) {
 				o.Broker = &latePage{scriptBroker: s.scriptBroker, gate: gate}
 			}, func(s *script) {
 				s.hear("a", 1, 2, 3)
-				ask(s)
+				end := ask(s)
 				synctest.Wait() // the page is of "a"
 				s.hear("b", 1)
 				s.late("a", 4)
 				close(gate)
+				end()
 				s.want("the member", "a1", "a2", "a3", "b1")
 				s.hear("b", 2)
 				time.Sleep(scriptTimeout)

@@ -96,7 +96,7 @@ func Settled(b *ChannelBox) bool {
 	ls := b.direct.listening
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	return ls.working == 0 && len(ls.later) == 0
+	return ls.working.n == 0 && len(ls.later) == 0
 }
 
 // Lines returns at how many addresses b listens, or is to.

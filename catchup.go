@@ -105,6 +105,7 @@ func (c *catchup) queue(s *stream, to *list.List) {
 func (c *catchup) staff() {
 	for n := c.urgent.Len() + c.calm.Len(); n > 0 && c.workers < catchupWorkers; n-- {
 		c.workers++
+		c.rooms.calls.begin()
 		go c.work()
 	}
 }
@@ -143,6 +144,7 @@ func (c *catchup) close() {
 }
 
 func (c *catchup) work() {
+	defer c.rooms.calls.end()
 	for s := c.next(); s != nil; s = c.next() {
 		c.done(s, c.rooms.catchUp(c.ctx, s))
 	}

@@ -246,10 +246,12 @@ func (d *direct) waited(size int) {
 }
 
 // close waits until what the end of the channels has begun is done, or ctx ends.
-func (d *direct) close(ctx context.Context) {
-	if d != nil {
-		d.listening.update(d.tag.address(), nodeSubject{d.box})
-		d.listening.close(ctx)
-		d.box.users.remote.close() // nothing is heard any more
+func (d *direct) close(ctx context.Context) error {
+	if d == nil {
+		return nil
 	}
+	d.listening.update(d.tag.address(), nodeSubject{d.box})
+	err := d.listening.close(ctx)
+	d.box.users.remote.close() // nothing is heard any more
+	return err
 }

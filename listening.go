@@ -28,9 +28,8 @@ type listening struct {
 	armed   bool // the timer will fire
 	trying  bool // it has, and what it began has yet to end
 	delay   time.Duration
-	down    bool          // since the last time that all worked, something failed
-	working int           // lines at work
-	idle    chan struct{} // if not nil: closed when that is 0
+	down    bool // since the last time that all worked, something failed
+	working busy // lines at work
 	ended   bool
 }
 
@@ -111,7 +110,7 @@ func (ls *listening) line(address string, s subject) *line {
 // begin makes the caller the one who works at l. ls.mu is held.
 func (ls *listening) begin(l *line) {
 	l.busy, l.dirty = true, false
-	ls.working++
+	ls.working.begin()
 }
 
 // tend brings l to where it should be, and reports whether that worked.
@@ -146,11 +145,8 @@ func (ls *listening) step(l *line) (err error) {
 func (ls *listening) end(l *line, err error) (tell bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
+	defer ls.working.end()
 	l.busy = false
-	if ls.working--; ls.working == 0 && ls.idle != nil {
-		close(ls.idle)
-		ls.idle = nil
-	}
 	switch {
 	case l.dirty && !ls.ended:
 		ls.begin(l)
@@ -252,21 +248,9 @@ func (ls *listening) keep(l *line) bool {
 
 // close waits until nothing is at work but what nobody misses, or ctx ends, and then ends
 // everything. What is to be done at the end has begun.
-func (ls *listening) close(ctx context.Context) {
+func (ls *listening) close(ctx context.Context) error {
 	ls.stopCalls()
-	ls.mu.Lock()
-	var idle chan struct{}
-	if ls.working > 0 {
-		ls.idle = make(chan struct{})
-		idle = ls.idle
-	}
-	ls.mu.Unlock()
-	if idle != nil {
-		select {
-		case <-idle:
-		case <-ctx.Done():
-		}
-	}
+	err := ls.working.wait(ctx)
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	ls.ended = true
@@ -275,4 +259,5 @@ func (ls *listening) close(ctx context.Context) {
 		ls.timer.Stop()
 	}
 	ls.later = nil
+	return err
 }

@@ -25,6 +25,7 @@ type roomTable struct {
 	fallback bool // go on without the engine; see Options.LocalFallback
 	catchup  *catchup
 	echoes   echoes
+	calls    busy // goroutines that call the broker for nobody who waits
 
 	mu     sync.Mutex // guards what follows, and what a room says it guards
 	table  map[string]*room
@@ -315,8 +316,12 @@ func (rs *roomTable) left(r *room, empty bool) {
 		rs.release(r)
 	case rs.engine.local():
 		rs.tidy(r)
-	default:
-		go rs.tidy(r) // takes what the broker takes; a channel that closes does not wait for it
+	default: // takes what the broker takes; a channel that closes does not wait for it
+		rs.calls.begin()
+		go func() {
+			defer rs.calls.end()
+			rs.tidy(r)
+		}()
 	}
 }
 
@@ -372,11 +377,13 @@ func (rs *roomTable) all() []*room {
 	return all
 }
 
-func (rs *roomTable) close() {
+// close returns when no call of the broker runs any more, or ctx ends.
+func (rs *roomTable) close(ctx context.Context) error {
 	rs.mu.Lock()
 	rs.closed = true
 	rs.mu.Unlock()
 	if rs.catchup != nil {
 		rs.catchup.close()
 	}
+	return rs.calls.wait(ctx)
 }

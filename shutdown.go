@@ -1,6 +1,7 @@
 package wschannels
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/coder/websocket"
@@ -26,8 +27,9 @@ func (b *ChannelBox) CloseAll(ctx context.Context, code websocket.StatusCode, re
 
 // Shutdown closes the box for good: new requests get 503, all channels get what is
 // queued for them and are closed with 1001, and Shutdown waits until their last events
-// have returned. Those that are left when ctx ends are closed by force, and its cause
-// is returned. Afterwards everything returns [ErrClosed].
+// have returned, and whatever the box still called of its Broker. Channels that are left
+// when ctx ends are closed by force, and its cause is returned. Afterwards everything
+// returns [ErrClosed].
 //
 // [http.Server.Shutdown] neither closes nor waits for WebSockets: call this after it,
 // or with [http.Server.RegisterOnShutdown]. It must not be called from an event or a
@@ -40,12 +42,10 @@ func (b *ChannelBox) Shutdown(ctx context.Context) error {
 	if b.phase.Swap(shutDown) == shutDown {
 		return err
 	}
-	b.direct.close(ctx)
-	b.rooms.close()
+	err = cmp.Or(err, b.direct.close(ctx))
+	err = cmp.Or(err, b.rooms.close(ctx))
 	if b.presence != nil {
-		if late := b.presence.close(ctx); err == nil {
-			err = late
-		}
+		err = cmp.Or(err, b.presence.close(ctx))
 	}
 	b.timers.close()
 	if b.ours {

@@ -21,14 +21,15 @@ import (
 type directLink struct {
 	*MemoryBroker // the engine
 
-	mu     sync.Mutex // guards what follows
-	cut    bool       // calls fail with ErrUnavailable, and nothing is heard
-	silent bool       // then they take until their context ends
-	ears   map[string]Listener
-	asked  []string                 // addresses of requests, "publish", "put" and "take"
-	muted  int                      // so many requests to come get no answer, and are heard
-	gates  map[string]chan struct{} // these of asked wait until theirs is closed
-	lag    time.Duration            // it hears so much later
+	mu      sync.Mutex // guards what follows
+	cut     bool       // calls fail with ErrUnavailable, and nothing is heard
+	silent  bool       // then they take until their context ends
+	ears    map[string]Listener
+	asked   []string                 // addresses of requests, "publish", "put" and "take"
+	muted   int                      // so many requests to come get no answer, and are heard
+	gates   map[string]chan struct{} // these of asked wait until theirs is closed
+	lag     time.Duration            // it hears so much later
+	takeErr error                    // what TakeMail ends with, once it has emptied the mailbox
 }
 
 func (l *directLink) reach(ctx context.Context, what string) error {
@@ -114,7 +115,13 @@ func (l *directLink) TakeMail(ctx context.Context, user string) ([]Message, erro
 	if err := l.reach(ctx, "take"); err != nil {
 		return nil, err
 	}
-	return l.MemoryBroker.TakeMail(ctx, user)
+	ms, err := l.MemoryBroker.TakeMail(ctx, user)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.takeErr != nil {
+		return nil, l.takeErr
+	}
+	return ms, err
 }
 
 // A directEnd is the end of a link that requests come out of. To the engine, one that is

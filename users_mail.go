@@ -3,6 +3,7 @@ package wschannels
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/google/uuid"
@@ -15,7 +16,8 @@ var errNotMail = errors.New("wschannels: found something in a mailbox that no bo
 
 // An arrival is mail of a user that is taken from the engine, or is to be.
 type arrival struct {
-	ask bool // it is to be
+	ask    bool // it is to be
+	unsure bool // some may be lost, and that has been told
 
 	// What is newer waits behind it, and counts as what the channel that gets both may have
 	// in its queue.
@@ -254,7 +256,14 @@ func (s userSubject) take(ctx context.Context) error {
 	u.mu.Lock()
 	r.arrived(s.user, all, err)
 	u.mail.lost += bad
+	unsure := errors.Is(err, ErrUnknownOutcome) // how much is lost, if anything, nobody knows
+	if ar := r.arrivals[s.user]; ar != nil && unsure {
+		unsure, ar.unsure = !ar.unsure, true
+	}
 	u.mu.Unlock()
+	if unsure {
+		r.direct.box.brokerFailed(fmt.Errorf("wschannels: mail of user %q may be lost: %w", s.user, err))
+	}
 	if bad > 0 {
 		r.direct.box.brokerFailed(errNotMail)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,6 +103,54 @@ func TestMailThatNobodyCouldRingForComesWhenTheNodeIsBack(t *testing.T) {
 		links[0].setCut(false) // it says that it was interrupted
 		time.Sleep(time.Second)
 		boxWant(t, "received", boxFlushed(t, c, conn), []string{"1"})
+	})
+}
+
+// The engine was told to empty the mailbox, and did not answer: what was in it is lost. That
+// is told once, not for each trial.
+func TestMailThatMayBeLostIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex // guards told
+		var told []string
+		boxes, links := directCluster(t, 1, Options{Events: Events{OnError: func(_ *Channel, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if strings.Contains(err.Error(), "mail of user") && errors.Is(err, ErrUnknownOutcome) {
+				told = append(told, err.Error())
+			}
+		}}})
+		b, l := boxes[0], links[0]
+		fail := func(err error) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.takeErr = err
+		}
+		wait := func() []string {
+			time.Sleep(10 * time.Second)
+			mu.Lock()
+			defer mu.Unlock()
+			return told
+		}
+		boxSendUser(t, b, "ann", "lost")
+		fail(fmt.Errorf("%w: connection lost", ErrUnknownOutcome))
+		c, conn := boxDevice(t, b, "ann", nil)
+		if got := wait(); len(got) != 1 || !strings.Contains(got[0], `"ann"`) {
+			t.Errorf("told: %q, want that mail of ann may be lost, once", got)
+		}
+		if n := b.Stats().BrokerErrors; n != 2 {
+			t.Errorf("%d errors were counted, want 2: the outage's, too", n)
+		}
+		fail(nil)
+		wait()
+		boxSendUser(t, b, "ann", "news")
+		wait()
+		boxWant(t, "received", boxFlushed(t, c, conn), []string{"news"})
+
+		fail(ErrUnavailable) // nothing has been done
+		boxDevice(t, b, "bob", nil)
+		if got := wait(); len(got) != 1 {
+			t.Errorf("told: %q", got)
+		}
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -112,10 +113,14 @@ const (
 	answerBusy                    // too many wait for room
 	answerUnauthorized            // the channel has yet to authenticate
 	answerTooLarge                // for the queue: what Error says
-	answerPayload                 // a PayloadType, and the cause
+	answerPayload                 // a PayloadType, the cause's place in payloadCauses or 0, and its text
 	answerClosed                  // the code in two bytes, 1 if by the peer, and the reason
 	answerOther                   // what Error says
 )
+
+// payloadCauses are what PayloadErrors of sends have beneath. Their places are on the wire:
+// others go behind.
+var payloadCauses = []error{1: errNotUTF8, errNotJSON, errEnvelopeBytes}
 
 // An answer is what a box says of a request.
 type answer struct {
@@ -151,7 +156,8 @@ func answerOf(err error) answer {
 	case err == errTooBusy:
 		return answer{code: answerBusy}
 	case errors.As(err, &bad):
-		return answer{code: answerPayload, detail: append([]byte{byte(bad.Type)}, cutDetail(bad.Err.Error())...)}
+		cause := max(0, slices.Index(payloadCauses, bad.Err))
+		return answer{code: answerPayload, detail: append([]byte{byte(bad.Type), byte(cause)}, cutDetail(bad.Err.Error())...)}
 	case errors.As(err, &end):
 		detail := binary.BigEndian.AppendUint16(nil, uint16(end.Code))
 		if end.Remote {
@@ -192,14 +198,12 @@ func (a answer) err() error {
 	case answerTooLarge:
 		return &remoteError{kind: ErrTooLarge, text: a.text(0)}
 	case answerPayload:
-		if len(a.detail) < 1 || !PayloadType(a.detail[0]).valid() {
+		if len(a.detail) < 2 || !PayloadType(a.detail[0]).valid() {
 			return errNotAnswer
 		}
-		cause := error(&remoteError{text: a.text(1)})
-		for _, known := range []error{errNotUTF8, errNotJSON, errEnvelopeBytes} {
-			if cause.Error() == known.Error() {
-				cause = known
-			}
+		cause := error(&remoteError{text: a.text(2)})
+		if n := int(a.detail[1]); n > 0 && n < len(payloadCauses) { // else of a later version
+			cause = payloadCauses[n]
 		}
 		return &PayloadError{Op: "encode", Type: PayloadType(a.detail[0]), Err: cause}
 	case answerClosed:

@@ -3,6 +3,7 @@ package wschannels
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -73,10 +74,18 @@ func TestErrorsComeThroughAnAnswer(t *testing.T) {
 	if got := answerOf(closed).err(); !errors.Is(got, ErrClosed) || !errors.As(got, &end) || *end != *closed {
 		t.Errorf("%v came as %v", closed, got)
 	}
-	var bad *PayloadError
-	payload := &PayloadError{Op: "encode", Type: Text, Err: errNotUTF8}
-	if got := answerOf(payload).err(); !errors.As(got, &bad) || bad.Op != payload.Op || bad.Type != payload.Type || bad.Err != payload.Err {
-		t.Errorf("%v came as %v", payload, got)
+	for cause, known := range map[error]bool{
+		errNotUTF8: true, errNotJSON: true, errEnvelopeBytes: true, errors.New(errNotJSON.Error()): false, errors.New("mine"): false,
+	} {
+		var bad *PayloadError
+		payload := &PayloadError{Op: "encode", Type: Text, Err: cause}
+		if got := answerOf(payload).err(); !errors.As(got, &bad) || got.Error() != payload.Error() || bad.Type != Text || (bad.Err == cause) != known {
+			t.Errorf("%v came as %v", payload, got)
+		}
+	}
+	later := answer{code: answerPayload, detail: append([]byte{byte(Text), 200}, "news"...)}
+	if got := later.err(); !strings.Contains(got.Error(), "news") {
+		t.Errorf("a cause of a later version came as %v", got)
 	}
 	other := errors.New("something else")
 	if got := answerOf(other).err(); got.Error() != other.Error() {

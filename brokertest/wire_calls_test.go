@@ -16,43 +16,16 @@ func (n *wireNode) Publish(ctx context.Context, p *wschannels.Publication) error
 }
 
 func (n *wireNode) Subscribe(ctx context.Context, group string, s wschannels.Subscriber) error {
-	c, err := n.reach(ctx)
-	if err != nil {
-		return err
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.conn != c || c.isDead() {
-		return wschannels.ErrUnavailable
-	}
-	if !slices.Contains(n.subscribers[group], s) {
-		n.subscribers[group] = append(n.subscribers[group], s)
-	}
-	c.subscribe(group)
-	return nil
+	return wireAttach(ctx, n, n.subscribers, group, s, (*wireConn).subscribe)
 }
 
 func (n *wireNode) Unsubscribe(ctx context.Context, group string, s wschannels.Subscriber) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	switch {
-	case n.done:
-		return wschannels.ErrClosed
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	}
-	left := slices.DeleteFunc(n.subscribers[group], func(o wschannels.Subscriber) bool { return o == s })
-	if n.subscribers[group] = left; len(left) > 0 {
-		return nil
-	}
-	delete(n.subscribers, group)
-	if c := n.conn; c != nil {
+	return wireDetach(ctx, n, n.subscribers, group, s, func(c *wireConn) {
 		_ = c.memory.Unsubscribe(ctx, group, c)
 		c.mu.Lock()
+		defer c.mu.Unlock()
 		delete(c.groups, group)
-		c.mu.Unlock()
-	}
-	return nil
+	})
 }
 
 func (n *wireNode) Position(ctx context.Context, group string) (at wschannels.Position, err error) {
@@ -76,6 +49,20 @@ func (n *wireNode) Flush(ctx context.Context, groups ...string) error {
 }
 
 func (n *wireNode) Listen(ctx context.Context, address string, l wschannels.Listener) error {
+	return wireAttach(ctx, n, n.listeners, address, l, (*wireConn).listen)
+}
+
+func (n *wireNode) Unlisten(ctx context.Context, address string, l wschannels.Listener) error {
+	return wireDetach(ctx, n, n.listeners, address, l, func(c *wireConn) {
+		_ = c.memory.Unlisten(ctx, address, c)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.addresses, address)
+	})
+}
+
+// wireAttach adds who to those that n has under name, and has its connection begin.
+func wireAttach[T comparable](ctx context.Context, n *wireNode, all map[string][]T, name string, who T, begin func(*wireConn, string)) error {
 	c, err := n.reach(ctx)
 	if err != nil {
 		return err
@@ -85,14 +72,15 @@ func (n *wireNode) Listen(ctx context.Context, address string, l wschannels.List
 	if n.conn != c || c.isDead() {
 		return wschannels.ErrUnavailable
 	}
-	if !slices.Contains(n.listeners[address], l) {
-		n.listeners[address] = append(n.listeners[address], l)
+	if !slices.Contains(all[name], who) {
+		all[name] = append(all[name], who)
 	}
-	c.listen(address)
+	begin(c, name)
 	return nil
 }
 
-func (n *wireNode) Unlisten(ctx context.Context, address string, l wschannels.Listener) error {
+// wireDetach removes who, and has the connection, if there is one, end if that was the last.
+func wireDetach[T comparable](ctx context.Context, n *wireNode, all map[string][]T, name string, who T, end func(*wireConn)) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
@@ -101,16 +89,12 @@ func (n *wireNode) Unlisten(ctx context.Context, address string, l wschannels.Li
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}
-	left := slices.DeleteFunc(n.listeners[address], func(o wschannels.Listener) bool { return o == l })
-	if n.listeners[address] = left; len(left) > 0 {
+	if all[name] = slices.DeleteFunc(all[name], func(o T) bool { return o == who }); len(all[name]) > 0 {
 		return nil
 	}
-	delete(n.listeners, address)
-	if c := n.conn; c != nil {
-		_ = c.memory.Unlisten(ctx, address, c)
-		c.mu.Lock()
-		delete(c.addresses, address)
-		c.mu.Unlock()
+	delete(all, name)
+	if n.conn != nil {
+		end(n.conn)
 	}
 	return nil
 }

@@ -71,11 +71,7 @@ func newListening(e *engine, ear Listener, failed func(error)) *listening {
 func (ls *listening) update(address string, s subject) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	switch l := ls.line(address, s); {
-	case l == nil:
-	case l.busy:
-		l.dirty = true
-	default:
+	if l := ls.line(address, s); l != nil {
 		ls.begin(l)
 		go ls.tend(l) // ends when all is as wanted, or a call fails; close waits for it
 	}
@@ -85,16 +81,13 @@ func (ls *listening) update(address string, s subject) {
 func (ls *listening) updateLater(address string, s subject) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	switch l := ls.line(address, s); {
-	case l == nil:
-	case l.busy:
-		l.dirty = true
-	default:
+	if l := ls.line(address, s); l != nil {
 		ls.postpone(l)
 	}
 }
 
-// line returns that of address, nil if the box is shut down. ls.mu is held.
+// line returns that of address for somebody to look at: nil if the box is shut down, or
+// somebody is at it already, who looks again then. ls.mu is held.
 func (ls *listening) line(address string, s subject) *line {
 	if ls.ended {
 		return nil
@@ -103,6 +96,10 @@ func (ls *listening) line(address string, s subject) *line {
 	if l == nil {
 		l = &line{address: address, subject: s}
 		ls.lines[address] = l
+	}
+	if l.busy {
+		l.dirty = true
+		return nil
 	}
 	return l
 }

@@ -90,6 +90,8 @@ type Subscriber interface {
 type HistoryBroker interface {
 	// History returns what opts asks for, oldest first, and the position at which it was
 	// complete. Together with a subscription that was there before, no message is missing.
+	// A message that fills a hole reaches whom it was not for, unless it was read by
+	// [Publication.UnmarshalBinary], which keeps Except.
 	History(ctx context.Context, group string, opts *HistoryOptions) (HistoryPage, error)
 
 	// Flush forgets the history of the named groups; none named: of all. Seq goes on, and

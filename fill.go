@@ -172,7 +172,7 @@ func (s *stream) merge(page HistoryPage, after Position, behind bool, lost Posit
 		case len(s.held) > 0 && s.hasEnded(s.held[0].Epoch):
 			s.leap(s.take())
 		case len(saved) > 0 && (hold && saved[0].Seq < s.held[0].Seq || whole && saved[0].Seq <= max(due, s.at.Seq)+1):
-			s.leap(&Publication{Message: saved[0], Epoch: end.Epoch, Save: true, Saved: true})
+			s.leap(fromHistory(saved[0], end.Epoch))
 		case hold && s.held[0].Seq <= end.Seq+1:
 			s.leap(s.take())
 		case len(s.held) > 0:
@@ -182,6 +182,15 @@ func (s *stream) merge(page HistoryPage, after Position, behind bool, lost Posit
 			return nil
 		}
 	}
+}
+
+// fromHistory returns m as it would have come.
+func fromHistory(m Message, epoch string) *Publication {
+	p := &Publication{Message: m, Epoch: epoch, Save: true, Saved: true}
+	if m.except != nil {
+		p.Except = *m.except
+	}
+	return p
 }
 
 // clear delivers, or loses, what is held and came before anything of epoch, which is the

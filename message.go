@@ -78,6 +78,10 @@ type Message struct {
 	Data    []byte      // its bytes; never modified after the message exists, by nobody
 
 	codec Codec // nil: encoding/json
+
+	// except, if not nil, are channels that a group message is not for: one that was read
+	// from an engine's history may still fill a hole.
+	except *[]uuid.UUID
 }
 
 // Decode decodes JSON with the codec of the channel or box that m came from. An

@@ -54,8 +54,11 @@ func (p *Publication) MarshalBinary() ([]byte, error) {
 }
 
 // UnmarshalBinary sets p to what AppendBinary wrote, but for Group, Seq, Epoch and Saved,
-// which it leaves alone. p.Data is part of b, which must not be changed afterwards. Bytes
-// that nothing could have been written as are an error, and leave p as it was.
+// which it leaves alone. p.Data is part of b, which must not be changed afterwards, nor
+// Except. Bytes that nothing could have been written as are an error, and leave p as it was.
+//
+// p.Message remembers Except: a box that gets it from a [HistoryBroker], in place of one
+// that did not come, does not give it to these channels.
 func (p *Publication) UnmarshalBinary(b []byte) error {
 	if len(b) <= publicationFixed || b[0] != publicationVersion {
 		return errNotPublication
@@ -79,6 +82,10 @@ func (p *Publication) UnmarshalBinary(b []byte) error {
 	p.ID = uuid.UUID(b[2:18])
 	p.Created = parseTime(b[18:publicationFixed])
 	p.Type, p.Save, p.Except, p.Data = t, b[1]&publicationSave != 0, except, data[:len(data):len(data)]
+	if p.except = nil; len(except) > 0 {
+		kept := except // or what most have not would be in the heap
+		p.except = &kept
+	}
 	return nil
 }
 

@@ -483,6 +483,35 @@ func TestARoomThatIsLeftStopsFilling(t *testing.T) {
 	})
 }
 
+// What an engine keeps in its own form knows whom it is not for.
+func TestExceptHoldsForWhatFillsAHole(t *testing.T) {
+	runScript(t, func(s *script) {
+		other, conn := boxMember(s.t, s.box, &boxRoomy, "g")
+		s.hear("a", 1)
+		p := wschannels.Publication{Message: scriptMessage("a", 2), Save: true, Except: boxIDs(s.c)}
+		b, err := p.MarshalBinary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		read := wschannels.Publication{Message: wschannels.Message{Group: "g", Seq: 2}}
+		if err := read.UnmarshalBinary(b); err != nil {
+			t.Fatal(err)
+		}
+		s.publish("a", 2)
+		s.mu.Lock()
+		s.saved = append(s.saved, read.Message)
+		s.mu.Unlock()
+		s.hear("a", 3)
+		s.want("the one that it is not for", "a1", "a3")
+		boxWant(s.t, "the other", boxFlushed(s.t, other, conn), scriptTexts("a", 1, 3))
+		s.wantLost()
+
+		late, conn := boxMember(s.t, s.box, &boxRoomy) // a replay is for whoever joins
+		boxJoin(s.t, s.box, late, "g", &wschannels.JoinOptions{ReplayLast: 1})
+		boxWant(s.t, "who joins later", boxFlushed(s.t, late, conn), []string{"a2"})
+	})
+}
+
 // Except holds for what was held, too, whatever the caller does with p afterwards.
 func TestExceptHoldsBehindAHole(t *testing.T) {
 	runScript(t, func(s *script) {

@@ -251,7 +251,7 @@ func TestWorkersDoNotWaitForASocketThatWasMadeToWait(t *testing.T) {
 // they are given more.
 func TestASlowPeerHasItsTimeForEachPart(t *testing.T) {
 	var err error
-	for timeout := 200 * time.Millisecond; timeout < 4*time.Second; timeout *= 2 {
+	for timeout := 400 * time.Millisecond; timeout < 4*time.Second; timeout *= 2 {
 		if err = readSlowly(t, timeout); err == nil {
 			return
 		}
@@ -261,6 +261,7 @@ func TestASlowPeerHasItsTimeForEachPart(t *testing.T) {
 
 func readSlowly(t *testing.T, timeout time.Duration) error {
 	q, o, peer := workersQueue(t, newWorkers(), 4<<20)
+	_ = peer.(*net.TCPConn).SetReadBuffer(16 << 10) // or TCP waits for much to be read before it sends more
 	o.in.limits.WriteTimeout = timeout
 	f := newFrame(websocket.MessageBinary, make([]byte, 16<<10))
 	q.mu.Lock() // so that the worker finds all of them

@@ -49,7 +49,8 @@ func (b *Broker) PutMail(ctx context.Context, user string, msgs []wschannels.Mes
 }
 
 // TakeMail is [wschannels.MailboxBroker]'s. If it fails with ErrUnknownOutcome, what was in
-// the mailbox may be lost.
+// the mailbox may be lost. What no broker put there is a zero Message, which a box counts as
+// lost and reports.
 func (b *Broker) TakeMail(ctx context.Context, user string) ([]wschannels.Message, error) {
 	name := b.channel(ofUser, user)
 	if _, err := b.enter(ctx, name); err != nil {
@@ -60,22 +61,13 @@ func (b *Broker) TakeMail(ctx context.Context, user string) ([]wschannels.Messag
 	if err != nil {
 		return nil, err
 	}
-	msgs := make([]wschannels.Message, 0, len(reply))
-	var bad error
-	for _, r := range reply {
+	msgs := make([]wschannels.Message, len(reply))
+	for i, r := range reply {
 		s, err := r.ToString()
 		if err != nil {
 			return nil, err
 		}
-		m, err := readMail(s)
-		if err != nil {
-			bad = err // the others are good
-			continue
-		}
-		msgs = append(msgs, m)
-	}
-	if len(msgs) == 0 {
-		return nil, bad
+		msgs[i], _ = readMail(s) // the mailbox is empty now: what cannot be read is no reason to lose the rest
 	}
 	return msgs, nil
 }
@@ -97,23 +89,22 @@ func appendMail(b []byte, m wschannels.Message) ([]byte, error) {
 	return (&wschannels.Publication{Message: m}).AppendBinary(b)
 }
 
-func readMail(s string) (m wschannels.Message, err error) {
+// readMail returns the message that s is; the zero one, and false, if it is none.
+func readMail(s string) (m wschannels.Message, ok bool) {
 	b := []byte(s)
 	n, size := binary.Uvarint(b)
 	if size <= 0 || n > uint64(len(b)-size) {
-		return m, errMail
+		return m, false
 	}
 	group, b := string(b[size:size+int(n)]), b[size+int(n):]
 	seq, size := binary.Uvarint(b)
 	if size <= 0 {
-		return m, errMail
+		return m, false
 	}
 	var p wschannels.Publication
-	if err := p.UnmarshalBinary(b[size:]); err != nil {
-		return m, err
+	if p.UnmarshalBinary(b[size:]) != nil {
+		return m, false
 	}
 	p.Group, p.Seq = group, seq
-	return p.Message, nil
+	return p.Message, true
 }
-
-var errMail = errors.New("redisbroker: a mailbox has what no broker put there")

@@ -28,16 +28,16 @@ while true do
 	local oldest = redis.call('LINDEX', box, 0)
 	if not oldest then break end
 	local e, c = string.match(oldest, '^(%d+) (%d+) ')
-	if bytes <= maxbytes and tonumber(e) > now then break end
+	if e and bytes <= maxbytes and tonumber(e) > now then break end
 	redis.call('LPOP', box)
-	gone, bytes = gone + 1, bytes - tonumber(c)
+	gone, bytes = gone + 1, bytes - (tonumber(c) or 0) -- c is nil if no broker put that here
 end
 lost = lost + gone
 if redis.call('LLEN', box) == 0 then
 	redis.call('DEL', box, size)
 else
 	redis.call('SET', size, string.format('%.0f', bytes))
-	local newest = string.match(redis.call('LINDEX', box, -1), '^%d+')
+	local newest = string.match(redis.call('LINDEX', box, -1), '^%d+') or string.format('%.0f', now + ttl)
 	redis.call('PEXPIREAT', box, newest)
 	redis.call('PEXPIREAT', size, newest)
 end

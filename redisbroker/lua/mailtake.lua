@@ -6,6 +6,10 @@ local all, young = redis.call('LRANGE', KEYS[1], 0, -1), {}
 redis.call('DEL', KEYS[1], KEYS[2])
 for _, m in ipairs(all) do
 	local e, rest = string.match(m, '^(%d+) %d+ ()')
-	if tonumber(e) > now then young[#young + 1] = string.sub(m, rest) end
+	if not e then
+		young[#young + 1] = '' -- no broker put that here: whoever reads it tells
+	elseif tonumber(e) > now then
+		young[#young + 1] = string.sub(m, rest)
+	end
 end
 return young

@@ -22,9 +22,8 @@ type Options struct {
 	// History bounds each group's history.
 	History wschannels.HistoryLimits
 
-	// Retain is how long a group's order and history, and what is in a mailbox without a
-	// TTL, outlive their last use; a subscription is a use. At least a second, and at
-	// least History.TTL, which it is raised to. 0: 24 h.
+	// Retain is how long a group's order and history outlive their last use; a subscription
+	// is a use. At least a second, and at least History.TTL, which it is raised to. 0: 24 h.
 	Retain time.Duration
 
 	// Durable says that Redis loses nothing that it has confirmed: it has "appendfsync always",

@@ -151,7 +151,6 @@ func (e farEnd) Deliver(p *wschannels.Publication) {
 	if n.twice != nil && n.twice(p) {
 		times = 2
 	}
-	to := n.to[e.group]
 	n.mu.Unlock()
 	seq, epoch, saved := p.Seq, p.Epoch, p.Saved
 	for range times {
@@ -161,7 +160,12 @@ func (e farEnd) Deliver(p *wschannels.Publication) {
 				panic(err)
 			}
 			here.Group, here.Seq, here.Epoch, here.Saved = e.group, seq, epoch, saved
-			to.Deliver(&here)
+			n.mu.Lock()
+			to := n.to[e.group]
+			n.mu.Unlock()
+			if to != nil { // else nobody is subscribed any more
+				to.Deliver(&here)
+			}
 		})
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/wschannels/wschannels"
+	"github.com/wschannels/wschannels/wschannelstest"
 )
 
 var fallback = wschannels.Options{LocalFallback: true}
@@ -85,6 +86,29 @@ func TestASendFallsBackUnlessItsCallerGaveUp(t *testing.T) {
 		}
 		synctest.Wait()
 		boxWant(t, "the member", boxWritten(conn), []string{"yes"})
+	})
+}
+
+// Who came to an empty group while a send was on its way, and got it, does not get it again
+// when its outcome turns out to be unknown.
+func TestALocalSendIsNotForWhoCameMeanwhileAndHasIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		boxes, nodes := farCluster(t, 1, fallback)
+		b, n := boxes[0], nodes[0]
+		var conn *wschannelstest.Conn
+		n.before = func(context.Context, *wschannels.Publication) error {
+			_, conn = boxMember(t, b, nil, "g")
+			return nil
+		}
+		n.after = func(context.Context, *wschannels.Publication) error {
+			time.Sleep(time.Second)
+			return wschannels.ErrUnknownOutcome
+		}
+		if res, err := b.GroupSend(t.Context(), "g", "x", nil); err != nil || !res.Local || res.Queued != 0 {
+			t.Errorf("GroupSend: %+v, %v", res, err)
+		}
+		synctest.Wait()
+		boxWant(t, "who came", boxWritten(conn), []string{"x"})
 	})
 }
 

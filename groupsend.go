@@ -170,12 +170,14 @@ func (s *stream) await(ctx context.Context, w *sending) {
 
 // finish ends w, which could not be published, and reports whether it has come back all
 // the same. If not, and here, it goes to the members, and not again to them if unsure says
-// that it may still come.
+// that it may still come. Who came to a group that was empty meanwhile may have got it
+// already, unnoticed, and was not there when it was sent.
 func (s *stream) finish(w *sending, unsure, here bool) (came bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	expected := s.own[w.p.ID] == w
 	s.forget(w)
-	if came = w.fanout.result.Seq > 0; came || !here {
+	if came = w.fanout.result.Seq > 0; came || !here || unsure && !expected {
 		return came
 	}
 	p := &Publication{Message: w.p.Message, Except: w.p.Except}

@@ -141,26 +141,57 @@ func TestPresenceAfterAnInterruption(t *testing.T) {
 	})
 }
 
-// An engine that lost its data has it again from the nodes, and nobody was away.
+// An engine that lost its data has it again from the nodes, and nobody was away: whether what
+// comes first, when it is back, is a renewal, a question, or what another node says.
 func TestPresenceComesBackWhenTheEngineLostIt(t *testing.T) {
+	for _, away := range []time.Duration{0, 3 * time.Second, 6 * time.Second, 14 * time.Second, time.Minute} {
+		t.Run(away.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				nodes := presenceNodes(t, 2, nil)
+				presenceUser(t, nodes[0], "ann", "g")
+				presenceUser(t, nodes[1], "bob", "g", "h")
+				presenceUser(t, nodes[1], "", "g").CloseNow()
+				time.Sleep(time.Second)
+				for _, n := range nodes {
+					n.events()
+					n.link.cutOff()
+				}
+				time.Sleep(away)
+				wschannels.ForgetPresence(nodes[0].link.MemoryBroker)
+				for _, n := range nodes {
+					n.link.restore()
+					synctest.Wait()
+				}
+				time.Sleep(time.Second)
+				presenceWant(t, "g", "ann bob, 2 channels, 2 users", nodes...)
+				presenceWant(t, "h", "bob, 1 channels, 1 users", nodes...)
+				time.Sleep(time.Minute)
+				for _, n := range nodes {
+					presenceEvents(t, "nothing has changed", n)
+				}
+			})
+		})
+	}
+}
+
+// A renewal may find that out before anything else has: it was no end of the other nodes.
+func TestARenewalFindsThatTheEngineLostPresence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nodes := presenceNodes(t, 2, nil)
 		presenceUser(t, nodes[0], "ann", "g")
-		presenceUser(t, nodes[1], "bob", "g", "h")
-		presenceUser(t, nodes[1], "", "g").CloseNow()
+		presenceUser(t, nodes[1], "bob", "g")
 		time.Sleep(time.Second)
 		for _, n := range nodes {
 			n.events()
-			n.link.cutOff()
 		}
 		wschannels.ForgetPresence(nodes[0].link.MemoryBroker)
+		time.Sleep(5 * time.Second) // both have renewed
 		for _, n := range nodes {
+			n.link.cutOff()
 			n.link.restore()
-			synctest.Wait()
 		}
-		presenceWant(t, "g", "ann bob, 2 channels, 2 users", nodes...)
-		presenceWant(t, "h", "bob, 1 channels, 1 users", nodes...)
 		time.Sleep(time.Minute)
+		presenceWant(t, "g", "ann bob, 2 channels, 2 users", nodes...)
 		for _, n := range nodes {
 			presenceEvents(t, "nothing has changed", n)
 		}

@@ -204,11 +204,10 @@ func (t *presenceTable) renew() error {
 		}
 		for r := range said {
 			if r.heard < turn { // else it came to life meanwhile
-				t.lost(r)
+				t.ask(r.group) // it is dead, or the engine has lost its data: then this box's, too
 			}
 		}
 	}
-	t.flush()
 	return nil
 }
 

@@ -33,7 +33,7 @@ func (b *Broker) PutMail(ctx context.Context, user string, msgs []wschannels.Mes
 		if err != nil {
 			return 0, 0, err
 		}
-		args = append(args, strconv.FormatInt(m.Created.UnixMilli(), 10), strconv.Itoa(len(m.Data)+costOf), rueidis.BinaryString(data))
+		args = append(args, strconv.FormatInt(m.Created.UnixMilli(), 10), strconv.Itoa(len(m.Data)+wschannels.MessageCost), rueidis.BinaryString(data))
 	}
 	if _, err := b.enter(ctx, name); err != nil {
 		return 0, 0, err

@@ -13,9 +13,6 @@ import (
 // sizeOf is at least how long p is as it is sent, but for a few bytes.
 func sizeOf(p *wschannels.Publication) int { return 48 + 16*len(p.Except) + len(p.Data) }
 
-// costOf is what a message counts in a history beside its payload; see HistoryLimits.Bytes.
-const costOf = 128
-
 // Publish is [wschannels.Broker]'s. One script gives the place, saves and publishes, so that
 // all of that happens or nothing does.
 func (b *Broker) Publish(ctx context.Context, p *wschannels.Publication) error {
@@ -26,7 +23,7 @@ func (b *Broker) Publish(ctx context.Context, p *wschannels.Publication) error {
 	out := wschannels.Publication{Message: p.Message, Save: p.Save, Except: p.Except}
 	out.Created = created
 	parcel := &parcel{channel: b.channel(ofGroup, p.Group), created: created.UnixMilli()}
-	if cost := len(p.Data) + costOf; p.Save && cost <= b.opts.History.Bytes {
+	if cost := len(p.Data) + wschannels.MessageCost; p.Save && cost <= b.opts.History.Bytes {
 		parcel.cost = cost
 	}
 	var err error

@@ -178,8 +178,8 @@ func (s *stream) direct(ctx context.Context, query map[string]any) (*stored, err
 	return readStored(answer)
 }
 
-// discard removes m, which no broker has stored, and tells of it. Who is not allowed to has
-// it come again.
+// discard removes m, which no broker has stored, and tells of it. The caller reads again then:
+// where the server refused, m may still be there.
 func (s *stream) discard(ctx context.Context, m *stored, tell func(error), why error) error {
 	err := s.api(ctx, "STREAM.MSG.DELETE", map[string]any{"seq": m.seq}, nil)
 	refused := new(apiError)

@@ -199,7 +199,7 @@ func (t *topic) follows(ctx context.Context, base tail, id [8]byte) (*tail, erro
 	case read.before.id == id:
 		found := read.after(m.seq, m.when)
 		return &found, nil
-	case base.at == 0, read.before.epoch == base.epoch && read.first == base.seq+1:
+	case base.at == 0 && read.before.epoch != base.epoch, read.before.epoch == base.epoch && read.first == base.seq+1:
 		return nil, nil // it is another one that follows
 	}
 	return nil, errors.New("what followed is not there any more")

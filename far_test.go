@@ -178,7 +178,13 @@ func (n *farNode) Subscribe(ctx context.Context, group string, s wschannels.Subs
 	n.mu.Lock()
 	n.to[group] = s
 	n.mu.Unlock()
-	return engine.Subscribe(ctx, group, farEnd{n, group})
+	if err := engine.Subscribe(ctx, group, farEnd{n, group}); err != nil {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.to, group)
+		return err
+	}
+	return nil
 }
 
 func (n *farNode) Unsubscribe(ctx context.Context, group string, _ wschannels.Subscriber) error {

@@ -95,6 +95,7 @@ type Broker struct {
 	node     [8]byte // this one
 	offers   *nats.Subscription
 	order    *stream
+	pace     *pace
 	link     *link
 	shards   []*shard
 	garbage  limiter
@@ -134,7 +135,7 @@ func New(nc *nats.Conn, opts *Options) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("natsbroker: %w", err)
 	}
-	b := &Broker{opts: o, nc: nc, js: js, done: make(chan struct{})}
+	b := &Broker{opts: o, nc: nc, js: js, pace: newPace(), done: make(chan struct{})}
 	b.closing, b.close = context.WithCancelCause(context.Background())
 	for i := range b.node {
 		b.node[i] = byte(rand.Uint32())

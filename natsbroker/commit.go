@@ -14,9 +14,11 @@ import (
 // them, and those of ops that this is about: the others, which another node has published,
 // or which were another node's, have ended. The stream refuses a batch that does not follow the last one. So nothing is stored
 // twice, however often it is tried; and it is tried until the outcome is known, as long as
-// there is a connection and time.
-func (t *topic) commit(ctx context.Context, ops []*op) ([]*op, tail, error) {
+// there is a connection and time. The seat is left after the first try, or before another
+// node is waited for, which may wait for this one.
+func (t *topic) commit(ctx context.Context, s seat, ops []*op) ([]*op, tail, error) {
 	b := t.shard.b
+	defer s.leave()
 	c, err := b.begin(ctx)
 	if err != nil {
 		return ops, tail{}, err
@@ -38,7 +40,7 @@ func (t *topic) commit(ctx context.Context, ops []*op) ([]*op, tail, error) {
 			}
 			if ops = t.valid(&base, ops); len(ops) > 0 && !offered {
 				offered = true
-				if ops, err = t.handOver(c, &base, ops); err != nil {
+				if ops, err = t.handOver(c, &s, &base, ops); err != nil {
 					return ops, tail{}, err
 				}
 				if len(ops) > 0 {
@@ -57,9 +59,13 @@ func (t *topic) commit(ctx context.Context, ops []*op) ([]*op, tail, error) {
 		if ops[0].save {
 			kind = "s"
 		}
+		began := time.Now()
 		at, err := b.order.swap(c, b.patience(), t.subject(kind), t.subject("*"), base.at, 0, body)
+		now := time.Now()
+		s.leave()
 		if err == nil {
-			next.at, next.when = at, time.Now()
+			b.pace.note(now.Sub(began), now)
+			next.at, next.when = at, now
 			if ops[0].save {
 				next.savedAt = at
 			}
@@ -96,6 +102,7 @@ func (t *topic) commit(ctx context.Context, ops []*op) ([]*op, tail, error) {
 			return ops, tail{}, b.failure(c.context(), err)
 		default:
 			doubt = true
+			b.pace.open()
 			if c.context().Err() != nil || b.nc.IsClosed() {
 				return ops, tail{}, b.unsure(c.context(), err)
 			}

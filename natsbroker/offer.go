@@ -106,7 +106,7 @@ func (t *topic) valid(base *tail, ops []*op) []*op {
 
 // handOver offers ops to who published base, where that promises to be of use, and returns
 // those that it has not taken.
-func (t *topic) handOver(c *call, base *tail, ops []*op) ([]*op, error) {
+func (t *topic) handOver(c *call, s *seat, base *tail, ops []*op) ([]*op, error) {
 	b := t.shard.b
 	if !t.outran() || base.at == 0 || base.node == b.node || ops[0].data == nil {
 		return ops, nil
@@ -115,6 +115,7 @@ func (t *topic) handOver(c *call, base *tail, ops []*op) ([]*op, error) {
 	if len(body) > min(maxOffer, int(b.nc.MaxPayload())) {
 		return ops, nil
 	}
+	s.leave()
 	m, err := b.ask(c, &nats.Msg{Subject: b.offerSubject(base.node), Data: body}, b.patience())
 	switch {
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionReconnecting):
@@ -150,7 +151,7 @@ func (t *topic) settled(ops []*op, a *answer) (left []*op) {
 func (t *topic) reclaim(ctx context.Context, base *tail, ops []*op) (answer, error) {
 	t.setOutran(false)
 	a := answer{epoch: base.epoch, places: make([]uint64, len(ops))}
-	_, fence, err := t.commit(ctx, []*op{{fence: true}})
+	_, fence, err := t.commit(ctx, seat{}, []*op{{fence: true}})
 	if err != nil {
 		return a, err
 	}
@@ -201,7 +202,7 @@ func (t *topic) outran() bool {
 func (t *topic) setOutran(yes bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.behind, t.lonely = yes, 0
+	t.behind = yes
 }
 
 // took notes how an offer has fared. Who had nothing of its own to go with several of them
@@ -209,13 +210,5 @@ func (t *topic) setOutran(yes bool) {
 func (t *topic) took(all, shared bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.lonely++; shared {
-		t.lonely = 0
-	}
-	if !all || t.lonely == maxLonely {
-		t.behind, t.lonely = false, 0
-	}
+	t.behind = all && shared
 }
-
-// maxLonely is how many offers one after another may go without anything else.
-const maxLonely = 4

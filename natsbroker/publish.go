@@ -15,7 +15,6 @@ type lane struct {
 	busy   bool          // somebody publishes batches until queue is empty
 	tail   *tail         // the newest that is known; nil: none
 	behind bool          // the last batch was refused, as somebody else had published
-	lonely int           // offers that went alone, one after another
 	moved  chan struct{} // closed when tail is replaced; nil: nobody waits
 	trims  trims
 	unused int // batches and bytes on "u" that this node has not had removed
@@ -70,17 +69,22 @@ func (t *topic) do(ctx context.Context, o *op) error {
 		return err
 	}
 	t.mu.Lock()
-	alone := !t.busy
-	if alone {
-		t.busy = true
-	} else {
+	start, alone := !t.busy, false
+	var s seat
+	if t.busy = true; start {
+		s, alone = b.pace.try()
+	}
+	if !alone {
 		o.done = make(chan struct{})
 		t.queue = append(t.queue, o)
 	}
 	t.mu.Unlock()
-	if alone {
-		t.once(ctx, o)
+	switch {
+	case alone:
+		t.once(ctx, s, o)
 		return o.err
+	case start:
+		t.launch(t.run)
 	}
 	select {
 	case <-o.done:
@@ -111,16 +115,21 @@ func (t *topic) push(ops ...*op) {
 	t.busy = true
 	t.mu.Unlock()
 	if start {
-		t.pin()
-		if !t.shard.b.start(t.run) {
-			t.run() // everything in the queue ends with ErrClosed
-		}
+		t.launch(t.run)
+	}
+}
+
+// launch has f run, which ends as run does.
+func (t *topic) launch(f func()) {
+	t.pin()
+	if !t.shard.b.start(f) {
+		t.run() // everything in the queue ends with ErrClosed
 	}
 }
 
 // once publishes o as a batch of its own, for the caller, who has made the lane busy.
-func (t *topic) once(ctx context.Context, o *op) {
-	tidy := t.step(ctx, []*op{o})
+func (t *topic) once(ctx context.Context, s seat, o *op) {
+	tidy := t.step(ctx, s, []*op{o})
 	t.mu.Lock()
 	more := len(t.queue) > 0
 	t.busy = more || tidy != nil
@@ -128,16 +137,12 @@ func (t *topic) once(ctx context.Context, o *op) {
 	if !more && tidy == nil {
 		return
 	}
-	t.pin()
-	rest := func() {
+	t.launch(func() {
 		if tidy != nil {
 			tidy()
 		}
 		t.run()
-	}
-	if !t.shard.b.start(rest) {
-		t.run() // everything in the queue ends with ErrClosed
-	}
+	})
 }
 
 // end says what has become of o.
@@ -154,16 +159,31 @@ func (o *op) end(seq uint64, at *tail, err error) {
 // run publishes batches until nothing is left to do.
 func (t *topic) run() {
 	defer t.unpin()
-	for ops := t.take(); ops != nil; ops = t.take() {
-		if tidy := t.step(context.Background(), ops); tidy != nil {
+	for t.more() {
+		s := t.shard.b.pace.enter() // first: the batch grows until then
+		if tidy := t.step(context.Background(), s, t.take()); tidy != nil {
 			tidy()
 		}
 	}
 }
 
+// more reports whether there is anything to publish. If not, nobody is busy any more.
+func (t *topic) more() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.queue) == 0 {
+		t.busy, t.queue = false, nil
+	}
+	return t.busy
+}
+
 // step publishes one batch. What it returns, if anything, is to be called next.
-func (t *topic) step(ctx context.Context, ops []*op) (tidy func()) {
-	ops, next, err := t.commit(ctx, ops)
+func (t *topic) step(ctx context.Context, s seat, ops []*op) (tidy func()) {
+	if len(ops) == 0 { // their callers have given up
+		s.leave()
+		return nil
+	}
+	ops, next, err := t.commit(ctx, s, ops)
 	shared := slices.ContainsFunc(ops, func(o *op) bool { return o.offer != ops[0].offer })
 	for i, o := range ops {
 		if o.offer != nil && shared {
@@ -189,10 +209,6 @@ func (t *topic) take() []*op {
 			break
 		}
 		n++
-	}
-	if n == 0 {
-		t.busy, t.queue = false, nil
-		return nil
 	}
 	ops := t.queue[:n:n]
 	t.queue = t.queue[n:]

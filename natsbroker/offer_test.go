@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,6 +43,58 @@ func TestWhatANodeThatHangsWasOfferedIsPublishedOnce(t *testing.T) {
 		if m.Seq != uint64(i+1) || (m.ID == last.ID) != (m.Seq == last.Seq) {
 			t.Errorf("message %d has place %d, and is %v", i, m.Seq, m.ID)
 		}
+	}
+}
+
+func TestWhatIsOfferedKeepsNobodyElseWaiting(t *testing.T) {
+	e := newEngine(t)
+	opts := &natsbroker.Options{Prefix: newPrefix(), RequestTimeout: 2 * time.Minute, ProbeInterval: time.Hour}
+	p := newProxy(t, e.addr)
+	slow := open(t, p.url(), opts)
+	nc := connect(t, e.url())
+	fast, err := natsbroker.New(nc, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeBroker(t, fast) })
+	awaitUp(t, slow)
+	awaitUp(t, fast)
+	const groups = 16 // more than may be on their way at first
+	to := func(group int) *wschannels.Publication {
+		m := message("x", true)
+		m.Group = fmt.Sprint(group)
+		return m
+	}
+	for i := range groups {
+		publish(t, slow, to(i))
+		if _, err := fast.Position(context.Background(), fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+		natsbroker.Outrun(fast, fmt.Sprint(i))
+	}
+	p.mute() // slow does not get what it is offered
+	before := nc.Stats().OutMsgs
+	var ended atomic.Int64
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer p.unmute()
+	for i := range groups {
+		wg.Go(func() {
+			if err := fast.Publish(context.Background(), to(i)); err != nil {
+				t.Errorf("Publish: %v", err)
+			}
+			ended.Add(1)
+		})
+	}
+	eventually(t, "all are offered", func() error {
+		if n := nc.Stats().OutMsgs - before; n < groups {
+			return fmt.Errorf("%d are", n)
+		}
+		return nil
+	})
+	publish(t, fast, to(groups))
+	if n := ended.Load(); n > 0 {
+		t.Errorf("%d publishes ended, though nobody has answered", n)
 	}
 }
 

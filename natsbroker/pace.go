@@ -11,7 +11,7 @@ import (
 //
 // The bound goes by how long answers take. Where they take about as long as the quickest
 // one, more at a time are no burden, and the way may be long: the bound grows. Where they
-// take twice as long, most of that is waiting at the server: it shrinks.
+// take three times as long, most of that is waiting at the server: it shrinks.
 type pace struct {
 	mu      sync.Mutex // guards what follows
 	flying  int
@@ -89,7 +89,7 @@ func (p *pace) note(took time.Duration, now time.Time) {
 	}
 	p.least = min(p.least, took)
 	switch {
-	case took > 2*p.least:
+	case took > 3*p.least:
 		p.limit = max(p.limit-1, minFlying)
 	case len(p.waiting) > 0:
 		p.limit = min(p.limit+1, maxFlying)

@@ -52,14 +52,14 @@ func TestMoreAreOnTheirWayWhereThatIsNoBurden(t *testing.T) {
 		}
 		synctest.Wait()
 		for range 2 * maxFlying {
-			p.note(15*time.Millisecond, time.Now())
+			p.note(29*time.Millisecond, time.Now())
 			p.note(10*time.Millisecond, time.Now())
 		}
 		if p.limit != maxFlying || p.flying != maxFlying {
 			t.Errorf("%d of %d are on their way, want %d", p.flying, p.limit, maxFlying)
 		}
 		for range maxFlying {
-			p.note(21*time.Millisecond, time.Now())
+			p.note(31*time.Millisecond, time.Now())
 		}
 		if p.limit != minFlying {
 			t.Errorf("when answers take long, %d may be on their way, want %d", p.limit, minFlying)

@@ -62,7 +62,8 @@ const (
 	streamOpen                       // subscribed
 )
 
-// opening, opened and closed follow the subscription. Nobody is a member when it ends.
+// opening, opened and closed follow the subscription. Nobody is a member when it ends, but
+// for those who wait for it while it fails.
 func (s *stream) opening() { s.become(streamOpening) }
 func (s *stream) opened()  { s.become(streamOpen) }
 
@@ -75,6 +76,7 @@ func (s *stream) become(state streamState) {
 func (s *stream) closed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	was := s.state
 	s.state = streamClosed
 	s.room.rooms.catchup.drop(s)
 	s.round++
@@ -84,7 +86,9 @@ func (s *stream) closed() {
 	for _, w := range s.own {
 		w.finish()
 	}
-	s.own = nil
+	if was == streamOpen { // else who is a member waits for the subscription, and stays
+		s.own = nil
+	}
 	s.room.forgetOrder()
 }
 

@@ -3,6 +3,7 @@ package redisbroker_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,25 @@ func (d *doorman) Hear(_ string, _ []byte, answer func([]byte)) {
 }
 
 func (*doorman) Interrupted(string) {}
+
+// A tool that hears everything is no listener, although Redis counts it when it publishes.
+func TestWhoHearsAPatternIsNobody(t *testing.T) {
+	s := redistest.Start(t)
+	b := open(t, s.URL(), nil)
+	tool, err := net.Dial("tcp", s.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tool.Close()
+	if _, err := tool.Write([]byte("PSUBSCRIBE *\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tool.Read(make([]byte, 64)); err != nil { // it is subscribed
+		t.Fatal(err)
+	}
+	_, err = b.Request(within(t, redistest.Patience), "nobody", nil)
+	wantErr(t, err, wschannels.ErrNobody)
+}
 
 func TestARequestThatIsOnItsWayWhenTheListenerGoesIsAnswered(t *testing.T) {
 	s := redistest.Start(t)

@@ -114,7 +114,7 @@ func (b *Broker) Request(ctx context.Context, address string, data []byte) ([]by
 	id, answer := b.desk.open()
 	defer b.desk.forget(id)
 	channel := b.channel(ofAddress, address)
-	n, err := b.send(ctx, channel, b.request(id, data))
+	n, err := b.ask(ctx, channel, b.request(id, data))
 	if err != nil {
 		return nil, err
 	}
@@ -127,6 +127,27 @@ func (b *Broker) Request(ctx context.Context, address string, data []byte) ([]by
 	case <-ctx.Done():
 		return nil, because(wschannels.ErrUnknownOutcome, context.Cause(ctx))
 	}
+}
+
+// PUBLISH would count those who hear a pattern, too, as tools do.
+var askScript = rueidis.NewLuaScript(`
+redis.call('PUBLISH', KEYS[1], ARGV[1])
+return redis.call('PUBSUB', 'NUMSUB', KEYS[1])[2]`)
+
+// ask publishes s to channel, and returns how many are subscribed to that and got it.
+func (b *Broker) ask(ctx context.Context, channel, s string) (int64, error) {
+	if b.shards != nil { // there are no patterns
+		return b.send(ctx, channel, s)
+	}
+	if _, err := b.enter(ctx, channel); err != nil {
+		return 0, err
+	}
+	defer b.leave()
+	n, err := askScript.Exec(ctx, b.client, []string{channel}, []string{s}).AsInt64()
+	if err != nil {
+		return 0, failure(ctx, false, err)
+	}
+	return n, nil
 }
 
 // send publishes s to channel, and returns how many connections got it.

@@ -75,12 +75,17 @@ func (t *topic) commit(ctx context.Context, s seat, ops []*op) ([]*op, tail, err
 		refused := new(apiError)
 		switch {
 		case isCode(err, codeWrongLast, codeWrongLast2):
-			if doubt {
+			if doubt || b.opts.Replicas > 1 { // also a leader that is none any more refuses
 				found, err := t.follows(c.context(), base, next.id)
-				if err != nil {
+				switch {
+				case errors.Is(err, errNothingFollows) && b.opts.Replicas > 1: // not there yet, or the server asked is behind
+					doubt = true
+					t.forgetTail()
+					pause(c.context(), 20*time.Millisecond)
+					continue
+				case err != nil && (doubt || !errors.Is(err, errFollowedBefore)):
 					return ops, tail{}, b.unsure(c.context(), err)
-				}
-				if found != nil {
+				case found != nil:
 					t.own(&base, found)
 					return ops, *found, nil
 				}
@@ -91,7 +96,7 @@ func (t *topic) commit(ctx context.Context, s seat, ops []*op) ([]*op, tail, err
 			if err := t.outrun(c.context(), base.at); err != nil {
 				return ops, tail{}, b.failure(c.context(), err)
 			}
-		case errors.As(err, &refused) && !doubt:
+		case errors.As(err, &refused) && !doubt && (b.opts.Replicas == 1 || refused.Code < 500): // else another server may have it
 			return ops, tail{}, b.failure(c.context(), err)
 		case errors.Is(err, nats.ErrNoResponders) && !doubt:
 			if err := b.order.again(c.context()); err != nil {
@@ -197,7 +202,7 @@ func (t *topic) follows(ctx context.Context, base tail, id [8]byte) (*tail, erro
 		return nil, err
 	}
 	if m == nil {
-		return nil, errors.New("the order has been lost")
+		return nil, errNothingFollows
 	}
 	read, err := decodeBatch(m.data)
 	switch {
@@ -209,8 +214,13 @@ func (t *topic) follows(ctx context.Context, base tail, id [8]byte) (*tail, erro
 	case base.at == 0 && read.before.epoch != base.epoch, read.before.epoch == base.epoch && read.first == base.seq+1:
 		return nil, nil // it is another one that follows
 	}
-	return nil, errors.New("what followed is not there any more")
+	return nil, errFollowedBefore
 }
+
+var (
+	errNothingFollows = errors.New("the order has been lost")
+	errFollowedBefore = errors.New("what followed is not there any more")
+)
 
 // outrun returns once the tail is not the one at the given place: another node has
 // published. If this one is subscribed, it is about to get that.

@@ -49,9 +49,10 @@ func (p *proxy) accept() {
 		if err != nil {
 			return
 		}
-		far, err := net.Dial("tcp", p.target())
+		target := p.target()
+		far, err := net.Dial("tcp", target)
 		p.mu.Lock()
-		if err != nil {
+		if err != nil || p.target() != target { // no connection escapes who changes that first, and then cuts
 			p.mu.Unlock()
 			near.Close()
 			if far != nil {

@@ -25,6 +25,7 @@ func TestSubscriptionsComeBackAfterTheEngineWasKilled(t *testing.T) {
 	subscribe(t, b, &r, groups...)
 	subscribe(t, b, &other, "a", "left")
 	before := publish(t, b, saved("a", "1"))
+	until(t, "the first delivery", func() bool { return r.count("a", "seq") == 1 })
 	s.Stop()
 	until(t, "Failed", func() bool { return r.count("", "failed") > 0 && other.count("", "failed") > 0 })
 	if err := b.Unsubscribe(t.Context(), "left", &other); err != nil {

@@ -110,7 +110,7 @@ func BenchmarkGroupSendOverABroker(b *testing.B) {
 			}
 			all.Wait()
 			for out.Load() < 3*uint64(b.N) {
-				time.Sleep(time.Millisecond)
+				<-time.After(time.Millisecond)
 			}
 		})
 	}

@@ -11,20 +11,29 @@ import (
 	. "github.com/wschannels/wschannels"
 )
 
-// What comes from another node now and then has been written when it has been delivered, and
-// what comes all at once goes out in the same order.
-func TestWhatComesFromAnotherNodeIsWrittenInOrder(t *testing.T) {
+// calmMember returns a broker's script, its box, and the peer of a member of groups there.
+func calmMember(t *testing.T, groups ...string) (*scriptBroker, *ChannelBox, *wirePeer) {
+	t.Helper()
 	b := &scriptBroker{at: Position{Epoch: "e"}}
 	joined := make(chan struct{})
 	box := wireBox(t, &Options{Broker: b})
 	srv := wireServe(t, box.HandlerWith(&ChannelOptions{PayloadType: Text}, func(ctx context.Context, c *Channel) error {
-		boxJoin(t, box, c, "g", nil)
+		for _, g := range groups {
+			boxJoin(t, box, c, g, nil)
+		}
 		close(joined)
 		<-ctx.Done()
 		return nil
 	}), box)
 	peer := wireDial(t, srv)
 	<-joined
+	return b, box, peer
+}
+
+// What comes from another node now and then has been written when it has been delivered, and
+// what comes all at once goes out in the same order.
+func TestWhatComesFromAnotherNodeIsWrittenInOrder(t *testing.T) {
+	b, box, peer := calmMember(t, "g")
 	const calm, messages = 20, 1000
 	for i := range messages {
 		if i < calm {
@@ -48,18 +57,7 @@ func TestWhatComesFromAnotherNodeIsWrittenInOrder(t *testing.T) {
 // Two groups of one member come at the same time, after a pause each time: whoever delivers
 // the one may find the member's queue being written by the other.
 func TestGroupsOfOneMemberAreDeliveredAtTheSameTime(t *testing.T) {
-	b := &scriptBroker{at: Position{Epoch: "e"}}
-	joined := make(chan struct{})
-	box := wireBox(t, &Options{Broker: b})
-	srv := wireServe(t, box.HandlerWith(&ChannelOptions{PayloadType: Text}, func(ctx context.Context, c *Channel) error {
-		boxJoin(t, box, c, "g", nil)
-		boxJoin(t, box, c, "h", nil)
-		close(joined)
-		<-ctx.Done()
-		return nil
-	}), box)
-	peer := wireDial(t, srv)
-	<-joined
+	b, _, peer := calmMember(t, "g", "h")
 	const rounds = 100
 	for i := range rounds {
 		var both sync.WaitGroup

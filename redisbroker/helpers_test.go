@@ -124,7 +124,7 @@ func upTo(n uint64) []uint64 {
 // until waits for cond.
 func until(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(redistest.Patience); !cond(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(redistest.Patience); !cond(); <-time.After(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: not within %v", what, redistest.Patience)
 		}

@@ -30,7 +30,7 @@ func StartCluster(tb testing.TB, args ...string) []*Server {
 			if time.Now().After(deadline) {
 				tb.Fatal("the cluster is not ready")
 			}
-			time.Sleep(10 * time.Millisecond)
+			<-time.After(10 * time.Millisecond)
 		}
 	}
 	return nodes

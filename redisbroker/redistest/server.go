@@ -91,12 +91,12 @@ func (s *Server) launch() error {
 		close(ended)
 	}()
 	s.cmd, s.ended = cmd, ended
-	for deadline := time.Now().Add(Patience); !s.answers(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(Patience); !s.answers(); {
 		select {
 		case <-ended:
 			s.cmd = nil
 			return fmt.Errorf("redis-server has ended:\n%s", log.String())
-		default:
+		case <-time.After(5 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
 			return errors.New("redis-server does not answer")
